@@ -1,0 +1,1 @@
+"""What people use: the terminal, and later the web."""

@@ -1,0 +1,1 @@
+"""The bureau's business: what is decided, and what is remembered."""

@@ -1,0 +1,137 @@
+"""The connection: one engine for SQLite or PostgreSQL, reading and writing transactions, migrations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+
+_BUSY_TIMEOUT_S = 60.0
+_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
+
+
+class LedgerUnusable(RuntimeError):
+    """The ledger cannot be opened; the message says why and what to do."""
+
+
+class Database:
+    """One ledger database. `write()` is one transaction; `read()` sees one moment of it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._sqlite = make_url(url).get_backend_name() == "sqlite"
+        if self._sqlite:
+            _refuse_network_mount(make_url(url).database)
+        self._engine = _engine(url)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    def migrate(self) -> None:
+        """Bring the tables to this version of the house."""
+        with self._engine.connect() as connection:
+            alembic.command.upgrade(_alembic(connection), "head")
+            connection.commit()
+
+    def check_version(self) -> None:
+        """Make sure that the tables are of this version.
+
+        Raises:
+            LedgerUnusable: there are none yet, or they are older or newer.
+        """
+        with self._engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+            head = ScriptDirectory.from_config(_alembic(connection)).get_current_head()
+        if current is None:
+            raise LedgerUnusable("There is no ledger here yet. Run: platen init")
+        if current != head:
+            raise LedgerUnusable(f"The ledger has version {current}, this program needs {head}. Run: platen init")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One writing transaction (SQLite: BEGIN IMMEDIATE, or a later write could find the database locked)."""
+        with self._engine.connect() as connection:
+            if self._sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            with _outcome(connection, self._sqlite):
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One reading transaction: all its questions are answered as of the same moment."""
+        with self._engine.connect() as connection:
+            if self._sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with _outcome(connection, self._sqlite):
+                yield connection
+
+
+@contextmanager
+def _outcome(connection: Connection, is_sqlite: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if is_sqlite:
+            connection.exec_driver_sql("ROLLBACK")
+        connection.rollback()
+        raise
+    if is_sqlite:
+        connection.exec_driver_sql("COMMIT")
+    connection.commit()
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    # AUTOCOMMIT keeps the driver's hands off: transactions are begun and ended by the statements above
+    engine = create_engine(
+        url, isolation_level="AUTOCOMMIT", connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _alembic(connection: Connection) -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return config
+
+
+def _refuse_network_mount(database: str | None) -> None:
+    """SQLite's WAL needs memory shared between processes, which no network file system gives (QUEUE 2.4)."""
+    mounts = Path("/proc/mounts")
+    if not database or database == ":memory:" or not mounts.exists():
+        return
+    place = Path(database).absolute()
+    best, kind = Path("/"), ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split()
+        point = Path(fields[1].replace("\\040", " "))
+        if place.is_relative_to(point) and len(point.parts) >= len(best.parts):
+            best, kind = point, fields[2]
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise LedgerUnusable(
+            f"The ledger {place} lies on a network mount ({kind}); SQLite cannot keep records safely there. "
+            "Put PLATEN_HOME on a local disk, or set PLATEN_DATABASE_URL to a PostgreSQL server."
+        )

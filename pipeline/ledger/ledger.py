@@ -1,0 +1,826 @@
+"""The ledger: every public method is one transaction and safe to repeat, named for the business.
+
+Follow-ups are written in the transaction of the result they follow from, by counters that are lowered with
+`UPDATE ... RETURNING`; counting what is unfinished instead is wrong on PostgreSQL (QUEUE 2.3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date
+
+from sqlalchemy import Connection, exists, func, insert, literal_column, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.ledger import tables as t
+from pipeline.ledger.reports import Reports, charges_of, order_from, seal_lines
+from pipeline.ledger.work import add_event, add_tasks, subject_of
+from pipeline.model import (
+    WEIGHTS,
+    BatchId,
+    Charge,
+    Delivery,
+    DeliveryId,
+    Exclusion,
+    Hold,
+    OrderId,
+    OrderStatus,
+    PageId,
+    PlannedDocument,
+    Priority,
+    Readings,
+    ReceivedPage,
+    Service,
+    Sha256,
+    Task,
+    TaskId,
+    TaskKind,
+    TaskState,
+    WorkOrder,
+)
+
+
+class UnknownOrder(LookupError):
+    """There is no work order with this number."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(f"There is no work order {number}. See: platen order list")
+
+
+class OrderNotOpen(RuntimeError):
+    """The work order takes no more batches, or cannot be closed or reopened as it stands."""
+
+
+class BatchChanged(RuntimeError):
+    """A page of the batch was decided while the batch was being assembled."""
+
+
+class Ledger(Reports):
+    """Everything the bureau remembers."""
+
+    # --- work orders ---------------------------------------------------------------------------------------------
+
+    def open_order(
+        self,
+        *,
+        customer: str,
+        profile_name: str,
+        profile_digest: str,
+        profile_document: str,
+        services: frozenset[Service],
+        priority: Priority,
+        year: int,
+        who: str,
+        number: str | None = None,
+        title: str = "",
+        series: str = "",
+        due: date | None = None,
+        expect_pages: int | None = None,
+        boxes: tuple[str, ...] = (),
+    ) -> WorkOrder:
+        """Open a work order; without a number it gets the next of the year, `WO-2026-0001`.
+
+        Raises:
+            OrderNotOpen: there is an order with this number already.
+        """
+        with self.write() as c:
+            _insert_if_new(c, t.profiles, digest=profile_digest, name=profile_name, document=profile_document)
+            number = number or f"WO-{year}-{_next_value(c, f'order-{year}'):04d}"
+            try:
+                order_id = c.execute(
+                    insert(t.orders)
+                    .values(
+                        number=number,
+                        customer=customer,
+                        profile_digest=profile_digest,
+                        services=",".join(sorted(services)),
+                        priority=priority,
+                        weight=WEIGHTS[priority],
+                        status=OrderStatus.OPEN,
+                        title=title,
+                        series=series,
+                        due=None if due is None else due.isoformat(),
+                        expect_pages=expect_pages,
+                        boxes=json.dumps(list(boxes), ensure_ascii=False),
+                        opened_ms=t.now_ms(),
+                    )
+                    .returning(t.orders.c.id)
+                ).scalar_one()
+            except IntegrityError as error:
+                raise OrderNotOpen(f"There is a work order {number} already.") from error
+            add_event(c, order_id, f"order {order_id}", "opened", who, "done", profile=profile_name, customer=customer)
+            return order_from(c, order_id)
+
+    def close_order(self, number: str, *, who: str) -> WorkOrder:
+        """Take no more batches; when everything is finished the order is filmed and packaged.
+
+        Closing a closed order again changes nothing.
+
+        Raises:
+            UnknownOrder: there is none with this number.
+            OrderNotOpen: nothing has been received for it.
+        """
+        with self.write() as c:
+            order = order_from(c, _order_id(c, number))
+            if order.status is not OrderStatus.OPEN:
+                return order
+            if not c.scalar(select(exists().where(t.batches.c.order_id == order.id))):
+                raise OrderNotOpen(f"Nothing has been received for {number}, so there is nothing to close and deliver.")
+            _set_status(c, order.id, OrderStatus.CLOSED)
+            add_event(c, order.id, f"order {order.id}", "closed", who, "done")
+            self._when_items_done(c, order.id)
+            return order_from(c, order.id)
+
+    def reopen_order(self, number: str, *, who: str) -> WorkOrder:
+        """Take batches again. What was delivered stays delivered; closing again makes a further package.
+
+        Raises:
+            UnknownOrder: there is none with this number.
+            OrderNotOpen: its film or package is being written at this moment.
+        """
+        with self.write() as c:
+            order = order_from(c, _order_id(c, number))
+            if order.status is OrderStatus.OPEN:
+                return order
+            finishing = (TaskKind.PLAN_ROLLS, TaskKind.WRITE_ROLL, TaskKind.DELIVER_ORDER)
+            if c.scalar(
+                select(
+                    exists().where(
+                        t.tasks.c.order_id == order.id,
+                        t.tasks.c.kind.in_(finishing),
+                        t.tasks.c.state.not_in((TaskState.DONE, TaskState.DROPPED)),
+                    )
+                )
+            ):
+                raise OrderNotOpen(f"{number} is being filmed or packaged at this moment; reopen it when that is done.")
+            _set_status(c, order.id, OrderStatus.OPEN)
+            add_event(c, order.id, f"order {order.id}", "reopened", who, "done")
+            return order_from(c, order.id)
+
+    # --- deliveries and batches ----------------------------------------------------------------------------------
+
+    def announce_delivery(
+        self, *, source: str, name: str, order_number: str | None, moves: bool, who: str
+    ) -> tuple[DeliveryId, TaskId]:
+        """Claim a place before anything is moved; a place that is claimed already keeps its claim."""
+        with self.write() as c:
+            row = c.execute(
+                select(t.deliveries.c.id, t.tasks.c.id.label("task_id"))
+                .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
+                .where(t.deliveries.c.source == source, t.deliveries.c.finished.is_(False))
+            ).first()
+            if row is not None:
+                return DeliveryId(row.id), TaskId(row.task_id)
+            order_id = None
+            if order_number is not None:
+                order_id = c.scalar(select(t.orders.c.id).where(t.orders.c.number == order_number))
+            delivery_id = c.execute(
+                insert(t.deliveries)
+                .values(source=source, name=name, order_number=order_number, moves=moves, seen_ms=t.now_ms())
+                .returning(t.deliveries.c.id)
+            ).scalar_one()
+            add_tasks(c, TaskKind.RECEIVE_BATCH, order_id, [delivery_id])
+            task_id = c.execute(
+                select(t.tasks.c.id).where(
+                    t.tasks.c.kind == TaskKind.RECEIVE_BATCH, t.tasks.c.subject_id == delivery_id
+                )
+            ).scalar_one()
+            if order_id is not None:
+                _lift(c, order_id)
+            add_event(c, order_id, f"delivery {delivery_id}", "seen", who, "done", name=name)
+            return DeliveryId(delivery_id), TaskId(task_id)
+
+    def record_received(
+        self, task: Task, order_id: OrderId, delivery: Delivery, digest: str, pages: Sequence[ReceivedPage], *, who: str
+    ) -> BatchId | None:
+        """Write the batch, its pages and their tasks: visible whole or not at all.
+
+        None when the same delivery came before for this order and nobody has accepted the repeat.
+
+        Raises:
+            OrderNotOpen: the order has been closed meanwhile.
+            Fenced: the attempt was taken away.
+        """
+        with self.write() as c:
+            order = order_from(c, order_id)
+            if order.status is not OrderStatus.OPEN:
+                raise OrderNotOpen(f"Work order {order.number} is {order.status.value}.")
+            repeats = c.scalar(
+                select(func.count()).where(t.batches.c.order_id == order_id, t.batches.c.digest == digest)
+            )
+            if repeats and not delivery.accept_repeat:
+                return None
+            self._end_attempt(c, task, state=TaskState.DONE)
+            batch_id = c.execute(
+                insert(t.batches)
+                .values(
+                    order_id=order_id,
+                    delivery_id=delivery.id,
+                    name=_free_name(c, order_id, delivery.name),
+                    digest=digest,
+                    repeat=repeats,
+                    received_ms=t.now_ms(),
+                    pages_left=len(pages),
+                )
+                .returning(t.batches.c.id)
+            ).scalar_one()
+            page_ids = (
+                c.execute(
+                    insert(t.pages).returning(t.pages.c.id, sort_by_parameter_order=True),
+                    [
+                        {
+                            "order_id": order_id,
+                            "batch_id": batch_id,
+                            "sequence": sequence,
+                            "file": page.file,
+                            "index_in_file": page.index_in_file,
+                            "pages_in_file": page.pages_in_file,
+                            "source": page.source,
+                        }
+                        for sequence, page in enumerate(pages, start=1)
+                    ],
+                )
+                .scalars()
+                .all()
+            )
+            add_tasks(c, TaskKind.PREPARE_PAGE, order_id, page_ids)
+            _add_items(c, order_id, 1)
+            _lift(c, order_id)
+            c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order.number))
+            add_event(
+                c, order_id, f"batch {batch_id}", "received", who, "done",
+                name=delivery.name, digest=digest, pages=len(pages), delivery=delivery.id,
+            )  # fmt: skip
+            return BatchId(batch_id)
+
+    def batch_of_delivery(self, delivery_id: DeliveryId) -> BatchId | None:
+        """The batch that a delivery became, if it did."""
+        with self.read() as c:
+            batch_id = c.scalar(select(t.batches.c.id).where(t.batches.c.delivery_id == delivery_id))
+            return None if batch_id is None else BatchId(batch_id)
+
+    def finish_delivery(self, delivery_id: DeliveryId, outcome: str) -> None:
+        """The dropped folder has gone to its last place; its old place may be used again."""
+        with self.write() as c:
+            c.execute(
+                update(t.deliveries).where(t.deliveries.c.id == delivery_id).values(finished=True, outcome=outcome)
+            )
+
+    def record_refused_delivery(self, task: Task, delivery_id: DeliveryId, reason: str, *, who: str) -> None:
+        """The delivery was refused whole and lies in error/.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            c.execute(
+                update(t.deliveries).where(t.deliveries.c.id == delivery_id).values(finished=True, outcome=reason)
+            )
+            add_event(c, task.order_id, f"delivery {delivery_id}", "refused", who, "refused", reason=reason)
+
+    # --- pages ---------------------------------------------------------------------------------------------------
+
+    def record_prepared(
+        self,
+        task: Task,
+        prepared: Sha256,
+        readings: Readings,
+        *,
+        who: str,
+        late_exclusion: Exclusion | None,
+        reads_text: bool,
+    ) -> None:
+        """A page has been prepared.
+
+        A page that was held while its batch was assembled goes on by itself; `late_exclusion` then says that it
+        turned out to be no page to deliver.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        page_id = task.subject_id
+        with self.write() as c:
+            seconds = self._end_attempt(c, task, state=TaskState.DONE)
+            c.execute(
+                update(t.pages)
+                .where(t.pages.c.id == page_id)
+                .values(prepared=prepared, readings=json.dumps(dict(readings), sort_keys=True, ensure_ascii=False))
+            )
+            add_event(
+                c, task.order_id, f"page {page_id}", "prepared", who, "done",
+                output=prepared, readings=dict(readings), seconds=round(seconds, 3),
+            )  # fmt: skip
+            # a page that was held and decided finds its batch assembled, or about to be
+            if not self._settle(c, page_id) and _lock_batch_of(c, page_id):
+                self._late_page(c, page_id, task, late_exclusion, reads_text)
+
+    def _late_page(
+        self, c: Connection, page_id: int, task: Task, exclusion: Exclusion | None, reads_text: bool
+    ) -> None:
+        if exclusion is not None:
+            self._exclude(c, page_id, exclusion)
+        elif reads_text:
+            add_tasks(c, TaskKind.RECOGNIZE_PAGE, task.order_id, [page_id])
+        else:
+            self._finish_page(c, page_id)
+
+    def record_assembled(
+        self,
+        task: Task,
+        documents: Sequence[PlannedDocument],
+        exclusions: Mapping[PageId, Exclusion],
+        *,
+        seen: Mapping[PageId, Sha256 | None],
+        who: str,
+        reads_text: bool,
+    ) -> None:
+        """A batch has become documents; its kept pages are read next.
+
+        `seen` are the pages that the plan was made from, with what they were prepared to.
+
+        Raises:
+            Fenced: the attempt was taken away.
+            BatchChanged: a held page was decided meanwhile; plan again.
+        """
+        batch_id = task.subject_id
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            order_id = c.execute(
+                update(t.batches)
+                .where(t.batches.c.id == batch_id)
+                .values(assembled=True)
+                .returning(t.batches.c.order_id)
+            ).scalar_one()
+            now = c.execute(
+                select(t.pages.c.id, t.pages.c.prepared).where(
+                    t.pages.c.batch_id == batch_id, t.pages.c.excluded.is_(None)
+                )
+            )
+            if {PageId(row.id): row.prepared for row in now} != dict(seen):
+                raise BatchChanged(f"batch {batch_id} changed while it was assembled")
+            for page_id, reason in exclusions.items():
+                c.execute(update(t.pages).where(t.pages.c.id == page_id).values(excluded=reason))
+            for sequence, planned in enumerate(documents, start=1):
+                document_id = c.execute(
+                    insert(t.documents)
+                    .values(
+                        order_id=order_id,
+                        batch_id=batch_id,
+                        sequence=sequence,
+                        title=planned.title,
+                        pages_left=len(planned.pages),
+                    )
+                    .returning(t.documents.c.id)
+                ).scalar_one()
+                for number, page_id in enumerate(planned.pages, start=1):
+                    c.execute(
+                        update(t.pages)
+                        .where(t.pages.c.id == page_id)
+                        .values(document_id=document_id, page_in_document=number)
+                    )
+            _add_items(c, order_id, len(documents))
+            add_event(
+                c, order_id, f"batch {batch_id}", "assembled", who, "done",
+                documents=len(documents), excluded={str(k): v for k, v in exclusions.items()},
+            )  # fmt: skip
+            kept = (
+                c.execute(
+                    select(t.pages.c.id)
+                    .where(
+                        t.pages.c.batch_id == batch_id,
+                        t.pages.c.document_id.is_not(None),
+                        t.pages.c.excluded.is_(None),
+                        t.pages.c.prepared.is_not(None),
+                    )
+                    .order_by(t.pages.c.sequence)
+                )
+                .scalars()
+                .all()
+            )
+            if reads_text:
+                add_tasks(c, TaskKind.RECOGNIZE_PAGE, order_id, kept)
+            else:
+                for page_id in kept:
+                    self._finish_page(c, page_id)
+            self._item_done(c, order_id)
+
+    def record_recognized(
+        self, task: Task, text: Sha256 | None, alto: Sha256 | None, mean_confidence: float | None,
+        readings: Readings, *, who: str,
+    ) -> None:  # fmt: skip
+        """A page has been read: it is billable, and its document may be complete.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        page_id = task.subject_id
+        with self.write() as c:
+            seconds = self._end_attempt(c, task, state=TaskState.DONE)
+            kept = json.loads(c.execute(select(t.pages.c.readings).where(t.pages.c.id == page_id)).scalar_one())
+            c.execute(
+                update(t.pages)
+                .where(t.pages.c.id == page_id)
+                .values(
+                    text=text,
+                    alto=alto,
+                    mean_confidence=mean_confidence,
+                    readings=json.dumps({**kept, **readings}, sort_keys=True, ensure_ascii=False),
+                )
+            )
+            add_event(
+                c, task.order_id, f"page {page_id}", "recognized", who, "done",
+                text=text, readings=dict(readings), seconds=round(seconds, 3),
+            )  # fmt: skip
+            self._finish_page(c, page_id)
+
+    def _settle(self, c: Connection, page_id: int) -> bool:
+        """Count the page as looked at, once; False when it had been counted. The last one makes assembly due."""
+        batch_id = c.execute(
+            update(t.pages)
+            .where(t.pages.c.id == page_id, t.pages.c.settled.is_(False))
+            .values(settled=True)
+            .returning(t.pages.c.batch_id)
+        ).scalar()
+        if batch_id is None:
+            return False
+        row = c.execute(
+            update(t.batches)
+            .where(t.batches.c.id == batch_id)
+            .values(pages_left=t.batches.c.pages_left - 1)
+            .returning(t.batches.c.pages_left, t.batches.c.order_id)
+        ).one()
+        if row.pages_left == 0:
+            add_tasks(c, TaskKind.ASSEMBLE_BATCH, row.order_id, [batch_id])
+        return True
+
+    def _finish_page(self, c: Connection, page_id: int) -> None:
+        """The page is done: bill it (the primary key is the second lock) and lower its document's counter."""
+        page = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
+        c.execute(
+            insert(t.billables).values(
+                page_id=page_id,
+                order_id=page.order_id,
+                batch_id=page.batch_id,
+                sequence=page.sequence,
+                file=page.file,
+                index_in_file=page.index_in_file,
+                source=page.source,
+                at_ms=t.now_ms(),
+            )
+        )
+        self._page_leaves_document(c, page.document_id)
+
+    def _exclude(self, c: Connection, page_id: int, reason: Exclusion) -> None:
+        _lock_batch_of(c, page_id)
+        page = c.execute(
+            update(t.pages).where(t.pages.c.id == page_id).values(excluded=reason).returning(t.pages.c.document_id)
+        ).one()
+        if page.document_id is not None:
+            self._page_leaves_document(c, page.document_id)
+
+    def _page_leaves_document(self, c: Connection, document_id: int) -> None:
+        row = c.execute(
+            update(t.documents)
+            .where(t.documents.c.id == document_id)
+            .values(pages_left=t.documents.c.pages_left - 1)
+            .returning(t.documents.c.pages_left, t.documents.c.order_id)
+        ).one()
+        if row.pages_left == 0:
+            services = c.execute(select(t.orders.c.services).where(t.orders.c.id == row.order_id)).scalar_one()
+            if Service.IMAGING in services.split(","):
+                add_tasks(c, TaskKind.PACKAGE_DOCUMENT, row.order_id, [document_id])
+            else:
+                self._document_finished(c, document_id, row.order_id)
+
+    # --- documents, film, packages ----------------------------------------------------------------------------------
+
+    def record_packaged(
+        self, task: Task, pdf: Sha256, pdf_bytes: int, flavour: str, report: Sha256, *, who: str
+    ) -> None:
+        """A document's file has been written and conforms.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            order_id = c.execute(
+                update(t.documents)
+                .where(t.documents.c.id == task.subject_id)
+                .values(pdf=pdf, pdf_bytes=pdf_bytes, flavour=flavour, conforms=True, report=report)
+                .returning(t.documents.c.order_id)
+            ).scalar_one()
+            add_event(c, order_id, subject_of(task), "packaged", who, "done", pdf=pdf, flavour=flavour, report=report)
+            self._document_finished(c, task.subject_id, order_id)
+
+    def record_empty_document(self, task: Task, *, who: str) -> None:
+        """Every page of the document was excluded: there is nothing to write.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            add_event(c, task.order_id, subject_of(task), "packaged", who, "empty")
+            order_id = c.execute(select(t.documents.c.order_id).where(t.documents.c.id == task.subject_id)).scalar_one()
+            self._document_finished(c, task.subject_id, order_id)
+
+    def _document_finished(self, c: Connection, document_id: int, order_id: int) -> None:
+        c.execute(update(t.documents).where(t.documents.c.id == document_id).values(finished=True))
+        self._item_done(c, order_id)
+
+    def _item_done(self, c: Connection, order_id: int) -> None:
+        _add_items(c, order_id, -1)
+        self._when_items_done(c, order_id)
+
+    def _when_items_done(self, c: Connection, order_id: int) -> None:
+        """A closed order with nothing left is filmed, or delivered.
+
+        Both roads here (the last document, the closing) have just updated the order's row, so they cannot both miss it.
+        """
+        order = order_from(c, order_id)
+        if order.status is not OrderStatus.CLOSED or order.items_left:
+            return
+        kind = TaskKind.PLAN_ROLLS if Service.FILM in order.services else TaskKind.DELIVER_ORDER
+        add_tasks(c, kind, order_id, [order_id], round_=order.deliveries + 1)
+
+    def record_planned(self, task: Task, plans: Sequence[tuple[str, int, str]], *, who: str) -> None:
+        """Rolls have been planned (number, frames, plan as JSON); they are written next.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        order_id = OrderId(task.subject_id)
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            roll_ids = [
+                c.execute(
+                    insert(t.rolls)
+                    .values(number=number, order_id=order_id, round=task.round, frames=frames, plan=plan)
+                    .returning(t.rolls.c.id)
+                ).scalar_one()
+                for number, frames, plan in plans
+            ]
+            c.execute(update(t.orders).where(t.orders.c.id == order_id).values(rolls_left=len(roll_ids)))
+            add_event(
+                c, order_id, subject_of(task), "rolls planned", who, "done", rolls=[number for number, _, _ in plans]
+            )
+            if roll_ids:
+                add_tasks(c, TaskKind.WRITE_ROLL, order_id, roll_ids)
+            else:
+                add_tasks(c, TaskKind.DELIVER_ORDER, order_id, [order_id], round_=task.round)
+
+    def reserve_roll_numbers(self, count: int) -> int:
+        """Take `count` roll numbers for ever; gives the first. A number once taken is never used again."""
+        with self.write() as c:
+            return _next_value(c, "roll", count)
+
+    def record_roll_written(self, task: Task, folder: str, *, who: str) -> None:
+        """A roll's folder is complete.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            roll = c.execute(
+                update(t.rolls)
+                .where(t.rolls.c.id == task.subject_id)
+                .values(written=True, folder=folder)
+                .returning(t.rolls.c.order_id, t.rolls.c.round)
+            ).one()
+            add_event(c, roll.order_id, subject_of(task), "roll written", who, "done", folder=folder)
+            left = c.execute(
+                update(t.orders)
+                .where(t.orders.c.id == roll.order_id)
+                .values(rolls_left=t.orders.c.rolls_left - 1)
+                .returning(t.orders.c.rolls_left)
+            ).scalar_one()
+            if left == 0:
+                add_tasks(c, TaskKind.DELIVER_ORDER, roll.order_id, [roll.order_id], round_=roll.round)
+
+    def record_delivered(
+        self, task: Task, package: str, seals: Mapping[BatchId, str], charges: Sequence[Charge], *, who: str
+    ) -> None:
+        """The order's package stands in the outbox; its charges are written.
+
+        Raises:
+            Fenced: the attempt was taken away.
+        """
+        order_id = OrderId(task.subject_id)
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            c.execute(
+                update(t.orders)
+                .where(t.orders.c.id == order_id)
+                .values(status=OrderStatus.DELIVERED, deliveries=task.round, package=package)
+            )
+            for batch_id, seal in seals.items():
+                c.execute(
+                    update(t.batches).where(t.batches.c.id == batch_id, t.batches.c.seal.is_(None)).values(seal=seal)
+                )
+            for charge in charges:
+                c.execute(
+                    insert(t.charges).values(
+                        order_id=order_id,
+                        fee_code=charge.fee_code,
+                        subject=f"delivery {charge.delivery}",
+                        delivery=charge.delivery,
+                        title=charge.title,
+                        quantity=str(charge.quantity),
+                        unit_price_e4=int(charge.unit_price * 10_000),
+                        amount_e4=int(charge.amount * 10_000),
+                        at_ms=t.now_ms(),
+                    )
+                )
+            add_event(
+                c, order_id, subject_of(task), "delivered", who, "done",
+                package=package, charges=[asdict(charge) for charge in charges],
+            )  # fmt: skip
+
+    def seal_lines(self, batch_id: BatchId) -> list[str]:
+        """What a batch's seal is taken over: one line a page, in order, with what became of it."""
+        with self.read() as c:
+            return seal_lines(c, batch_id)
+
+    def charges(self, order_id: OrderId) -> list[Charge]:
+        """All charges written for an order."""
+        with self.read() as c:
+            return charges_of(c, order_id)
+
+    # --- what a person decides -----------------------------------------------------------------------------------
+
+    def decide_retry(self, hold: Hold, *, who: str, why: str) -> None:
+        """Try the held task again from the start."""
+        with self.write() as c:
+            if _unhold(c, hold.id, TaskState.DUE):
+                _decided(c, hold, "retried", who, why)
+
+    def decide_release(self, hold: Hold, *, who: str, why: str) -> None:
+        """Go on in spite of this refusal, for this thing only; the waiver is kept with who and why."""
+        with self.write() as c:
+            if not _unhold(c, hold.id, TaskState.DUE):
+                return
+            subject_id = c.execute(select(t.tasks.c.subject_id).where(t.tasks.c.id == hold.id)).scalar_one()
+            _insert_if_new(c, t.waivers, kind=hold.kind.value, subject_id=subject_id, code=hold.code, who=who, why=why)
+            if hold.kind is TaskKind.RECEIVE_BATCH:
+                c.execute(update(t.deliveries).where(t.deliveries.c.id == subject_id).values(accept_repeat=True))
+            _decided(c, hold, "released", who, why)
+
+    def decide_exclude(self, hold: Hold, reason: Exclusion, *, who: str, why: str) -> None:
+        """Do without the held page: it stays in the records, is not delivered and not billed."""
+        with self.write() as c:
+            if _unhold(c, hold.id, TaskState.DROPPED):
+                page_id = hold.page_id
+                if page_id is None:
+                    raise ValueError("only a page can be left out")
+                self._exclude(c, page_id, reason)
+                _decided(c, hold, reason.value, who, why)
+
+    def drop_delivery(self, hold: Hold, *, who: str, why: str) -> None:
+        """Do not take a repeated delivery."""
+        with self.write() as c:
+            if _unhold(c, hold.id, TaskState.DROPPED):
+                _decided(c, hold, "waived", who, why)
+
+    def replace_page(self, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
+        """Put a rescan in the place of a held page; the old one stays in the records as `rescan`."""
+        with self.write() as c:
+            _lock_batch_of(c, page_id)
+            old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
+            new_id = c.execute(
+                insert(t.pages)
+                .values(
+                    order_id=old.order_id,
+                    batch_id=old.batch_id,
+                    sequence=old.sequence,
+                    revision=old.revision + 1,
+                    file=file,
+                    index_in_file=0,
+                    pages_in_file=1,
+                    source=source,
+                    settled=True,
+                    document_id=old.document_id,
+                    page_in_document=old.page_in_document,
+                )
+                .returning(t.pages.c.id)
+            ).scalar_one()
+            c.execute(
+                update(t.pages)
+                .where(t.pages.c.id == page_id)
+                .values(excluded=Exclusion.RESCAN, document_id=null(), page_in_document=null())
+            )
+            c.execute(
+                update(t.tasks)
+                .where(
+                    t.tasks.c.subject_id == page_id,
+                    t.tasks.c.kind.in_((TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE)),
+                    t.tasks.c.state == TaskState.HELD,
+                )
+                .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
+            )
+            add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
+            add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why)
+            add_event(c, old.order_id, f"page {new_id}", "received", who, "done", instead_of=page_id, source=source)
+            return PageId(new_id)
+
+    def _when_held(self, c: Connection, task: Task) -> None:
+        if task.kind is TaskKind.PREPARE_PAGE:
+            self._settle(c, task.subject_id)
+
+
+def _order_id(c: Connection, number: str) -> OrderId:
+    order_id = c.scalar(select(t.orders.c.id).where(t.orders.c.number == number))
+    if order_id is None:
+        raise UnknownOrder(number)
+    return OrderId(order_id)
+
+
+def _set_status(c: Connection, order_id: int, status: OrderStatus) -> None:
+    c.execute(update(t.orders).where(t.orders.c.id == order_id).values(status=status))
+
+
+def _lock_batch_of(c: Connection, page_id: int) -> bool:
+    """Let no assembly of the page's batch run beside this transaction; gives whether it is assembled already."""
+    batch_id = select(t.pages.c.batch_id).where(t.pages.c.id == page_id).scalar_subquery()
+    return bool(
+        c.execute(
+            update(t.batches)
+            .where(t.batches.c.id == batch_id)
+            .values(pages_left=t.batches.c.pages_left)
+            .returning(t.batches.c.assembled)
+        ).scalar_one()
+    )
+
+
+def _add_items(c: Connection, order_id: int, change: int) -> None:
+    if change:
+        c.execute(update(t.orders).where(t.orders.c.id == order_id).values(items_left=t.orders.c.items_left + change))
+
+
+def _lift(c: Connection, order_id: int) -> None:
+    """An order that comes back from idling starts level with the busy ones, or it could cash in old credit."""
+    busy = (
+        select(func.min(t.orders.c.virtual_ms))
+        .where(
+            t.orders.c.id != order_id,
+            exists().where(t.tasks.c.order_id == t.orders.c.id, literal_column("tasks.state = 'due'")),
+        )
+        .scalar_subquery()
+    )
+    lowest = c.scalar(select(busy))
+    if lowest is not None:
+        c.execute(
+            update(t.orders).where(t.orders.c.id == order_id, t.orders.c.virtual_ms < lowest).values(virtual_ms=lowest)
+        )
+
+
+def _next_value(c: Connection, name: str, count: int = 1) -> int:
+    """Take `count` numbers of a sequence that starts at 1; gives the first of them."""
+    _insert_if_new(c, t.counters, name=name, value=0)
+    last = c.execute(
+        update(t.counters)
+        .where(t.counters.c.name == name)
+        .values(value=t.counters.c.value + count)
+        .returning(t.counters.c.value)
+    ).scalar_one()
+    return int(last) - count + 1
+
+
+def _insert_if_new(c: Connection, table: object, **values: object) -> None:
+    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
+    c.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+
+
+def _free_name(c: Connection, order_id: int, name: str) -> str:
+    """The batch's name; a second one of the same name in an order gets ` (2)`, so that people can tell them apart."""
+    taken = set(c.execute(select(t.batches.c.name).where(t.batches.c.order_id == order_id)).scalars())
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name} ({number})"
+    return candidate
+
+
+def _unhold(c: Connection, task_id: TaskId, state: TaskState) -> bool:
+    """Take a task out of its hold; False when it is held no longer (somebody was quicker)."""
+    return (
+        c.execute(
+            update(t.tasks)
+            .where(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.HELD)
+            .values(
+                state=state, failures=0, crashes=0, not_before_ms=0, code=null(), sentence=null(), changed_ms=t.now_ms()
+            )
+        ).rowcount
+        == 1
+    )
+
+
+def _decided(c: Connection, hold: Hold, decision: str, who: str, why: str) -> None:
+    row = c.execute(select(t.tasks.c.order_id, t.tasks.c.subject_id).where(t.tasks.c.id == hold.id)).one()
+    subject = f"page {hold.page_id}" if hold.page_id is not None else f"{hold.kind.value.lower()} {row.subject_id}"
+    add_event(c, row.order_id, subject, decision, who, hold.code, why=why, task=hold.id)

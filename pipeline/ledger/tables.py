@@ -1,0 +1,279 @@
+"""The tables. SQLite and PostgreSQL speak through the same definitions.
+
+Times are whole milliseconds UTC (BIGINT): leases compare them, and REAL loses seconds on PostgreSQL (QUEUE 2.6).
+Money is an integer of 1/10,000 of the currency unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for INTEGER; PostgreSQL takes BIGINT identities
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class now_ms(FunctionElement[int]):
+    """Now, from the database's own clock, in milliseconds."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "now_ms"
+
+
+@compiles(now_ms, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("digest", String(80), primary_key=True),
+    Column("name", String(60), nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("number", String(60), nullable=False, unique=True),
+    Column("customer", String(60), nullable=False),
+    Column("profile_digest", ForeignKey("profiles.digest"), nullable=False),
+    Column("services", String(60), nullable=False),
+    Column("priority", String(12), nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("virtual_ms", BigInteger, nullable=False, server_default="0"),
+    Column("status", String(12), nullable=False),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("series", Text, nullable=False, server_default=""),
+    Column("due", String(10)),
+    Column("expect_pages", Integer),
+    Column("boxes", Text, nullable=False, server_default="[]"),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("items_left", Integer, nullable=False, server_default="0"),
+    Column("rolls_left", Integer, nullable=False, server_default="0"),
+    Column("deliveries", Integer, nullable=False, server_default="0"),
+    Column("package", Text),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("order_number", String(60)),
+    Column("moves", Boolean, nullable=False),
+    Column("accept_repeat", Boolean, nullable=False, server_default=text("false")),
+    Column("finished", Boolean, nullable=False, server_default=text("false")),
+    Column("outcome", Text, nullable=False, server_default=""),
+    Column("seen_ms", BigInteger, nullable=False),
+    # one claim a place at a time; a later delivery under the same name is a new one
+    Index("uq_deliveries_open_source", "source", unique=True, sqlite_where=text("finished = false"),
+          postgresql_where=text("finished = false")),
+)  # fmt: skip
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False),
+    Column("delivery_id", ForeignKey("deliveries.id"), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(80), nullable=False),
+    Column("repeat", Integer, nullable=False, server_default="0"),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("pages_left", Integer, nullable=False),
+    Column("assembled", Boolean, nullable=False, server_default=text("false")),
+    Column("seal", String(80)),
+    UniqueConstraint("order_id", "digest", "repeat"),
+    UniqueConstraint("order_id", "name"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
+    Column("batch_id", ForeignKey("batches.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("pages_left", Integer, nullable=False),
+    Column("finished", Boolean, nullable=False, server_default=text("false")),
+    Column("pdf", String(64)),
+    Column("pdf_bytes", BigInteger),
+    Column("flavour", String(4)),
+    Column("conforms", Boolean),
+    Column("report", String(64)),
+    UniqueConstraint("batch_id", "sequence"),
+)
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False),
+    Column("batch_id", ForeignKey("batches.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("file", Text, nullable=False),
+    Column("index_in_file", Integer, nullable=False),
+    Column("pages_in_file", Integer, nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("settled", Boolean, nullable=False, server_default=text("false")),
+    Column("prepared", String(64)),
+    Column("readings", Text, nullable=False, server_default="{}"),
+    Column("excluded", String(12)),
+    Column("document_id", ForeignKey("documents.id"), index=True),
+    Column("page_in_document", Integer),
+    Column("text", String(64)),
+    Column("alto", String(64)),
+    Column("mean_confidence", Float),
+    UniqueConstraint("batch_id", "sequence", "revision"),
+    Index("ix_pages_order_id", "order_id"),
+)
+
+waivers = Table(
+    "waivers",
+    metadata,
+    Column("kind", String(20), primary_key=True),
+    Column("subject_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("code", String(40), primary_key=True),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", ForeignKey("orders.id")),
+    Column("kind", String(20), nullable=False),
+    Column("subject_id", BigInteger, nullable=False),
+    Column("round", Integer, nullable=False, server_default="0"),
+    Column("rank", Integer, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("not_before_ms", BigInteger, nullable=False, server_default="0"),
+    Column("owner", String(40)),
+    Column("lease_until_ms", BigInteger),
+    Column("started_ms", BigInteger),
+    Column("finished_ms", BigInteger),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("code", String(40)),
+    Column("sentence", Text),
+    UniqueConstraint("kind", "subject_id", "round"),
+    Index("ix_tasks_due", "order_id", "rank", "id", sqlite_where=text("state = 'due'"),
+          postgresql_where=text("state = 'due'")),
+    Index("ix_tasks_out", "owner", sqlite_where=text("state IN ('sent', 'running')"),
+          postgresql_where=text("state IN ('sent', 'running')")),
+    Index("ix_tasks_held", "changed_ms", sqlite_where=text("state = 'held'"), postgresql_where=text("state = 'held'")),
+    Index("ix_tasks_finished", "finished_ms"),
+)  # fmt: skip
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+)
+
+billables = Table(
+    "billables",
+    metadata,
+    Column("page_id", ForeignKey("pages.id"), primary_key=True, autoincrement=False),
+    Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
+    Column("batch_id", ForeignKey("batches.id"), nullable=False, index=True),
+    Column("file", Text, nullable=False),
+    Column("index_in_file", Integer, nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("sequence", Integer, nullable=False),
+)
+
+charges = Table(
+    "charges",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False),
+    Column("fee_code", String(20), nullable=False),
+    Column("subject", String(40), nullable=False),
+    Column("delivery", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("quantity", String(30), nullable=False),
+    Column("unit_price_e4", BigInteger, nullable=False),
+    Column("amount_e4", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    UniqueConstraint("order_id", "fee_code", "subject"),
+)
+
+rolls = Table(
+    "rolls",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("number", String(20), nullable=False, unique=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
+    Column("round", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("folder", Text),
+    Column("written", Boolean, nullable=False, server_default=text("false")),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("order_id", ForeignKey("orders.id"), index=True),
+    Column("subject", String(40), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_events_subject", "subject"),
+)

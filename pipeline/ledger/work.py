@@ -1,0 +1,332 @@
+"""Tasks: what is due, who works on it, and what becomes of it when it ends, fails, or its worker dies.
+
+A task row is the request for work and, once sent, its own outbox: a message is only a hint. `attempt` fences: whoever
+finishes must still hold the attempt that was handed out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, exists, insert, literal_column, null, or_, select, update
+
+from pipeline.ledger import tables as t
+from pipeline.ledger.database import Database
+from pipeline.model import (
+    EXPECTED_SECONDS,
+    RANKS,
+    OrderId,
+    Task,
+    TaskId,
+    TaskKind,
+    TaskState,
+)
+
+QUANTUM = 4  # tasks an order gets before the next order is looked at (QUEUE 4)
+LEASE_MS = 60_000  # how long a sent hint may stay unclaimed
+DEAD_AFTER_MS = 15_000  # a worker that has not been heard of for this long is dead (QUEUE 4)
+FAILURES_BEFORE_HELD = 4
+CRASHES_BEFORE_HELD = 20  # kills of the whole worker, rarely the page's fault: a crash inside a page is told apart
+PAUSES_S = (2, 15, 90)  # between the first tries
+
+
+class Fenced(RuntimeError):
+    """The attempt was taken away: somebody else does, or did, this task. The transaction has been rolled back."""
+
+
+class Work(Database):
+    """The part of the ledger that feeders and workers use."""
+
+    def anything_due(self) -> bool:
+        """Whether a task could be handed out now (asked before taking the write lock)."""
+        with self.read() as c:
+            return bool(c.scalar(select(exists().where(_is_due()))))
+
+    def dispatch(self, owner: str, limit: int) -> list[tuple[TaskId, int]]:
+        """Hand out up to `limit` due tasks to `owner` in weighted fair order; gives (task, attempt) to send.
+
+        Orders take turns by stride: the one that has had least of its share goes next, `QUANTUM` tasks at a time.
+        Inside an order pages are prepared before any is read, so that alarms come first.
+        """
+        if limit <= 0 or not self.anything_due():
+            return []
+        with self.write() as c:
+            handed = self._take(c, None, limit, owner)
+            while len(handed) < limit:
+                turn = c.execute(
+                    select(t.orders.c.id, t.orders.c.weight)
+                    .where(exists().where(_is_due(), t.tasks.c.order_id == t.orders.c.id))
+                    .order_by(t.orders.c.virtual_ms, t.orders.c.id)
+                    .limit(1)
+                ).first()
+                if turn is None:
+                    break
+                taken = self._take(c, turn.id, min(QUANTUM, limit - len(handed)), owner)
+                if not taken:
+                    break  # another feeder holds these rows at this moment
+                cost_ms = sum(1000 * EXPECTED_SECONDS[TaskKind(kind)] for _, _, kind in taken)
+                c.execute(
+                    update(t.orders)
+                    .where(t.orders.c.id == turn.id)
+                    .values(virtual_ms=t.orders.c.virtual_ms + max(1, round(cost_ms / turn.weight)))
+                )
+                handed += taken
+            return [(TaskId(task_id), attempt) for task_id, attempt, _ in handed]
+
+    def _take(self, c: Connection, order_id: int | None, limit: int, owner: str) -> list[tuple[int, int, str]]:
+        of_order = t.tasks.c.order_id.is_(null()) if order_id is None else t.tasks.c.order_id == order_id
+        # MATERIALIZED: PostgreSQL may otherwise run the LIMIT again for each row and take too many (QUEUE 2.2)
+        pick = (
+            select(t.tasks.c.id)
+            .where(of_order, _is_due())
+            .order_by(t.tasks.c.rank, t.tasks.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("pick")
+            .prefix_with("MATERIALIZED", dialect="postgresql")
+        )
+        rows = c.execute(
+            update(t.tasks)
+            .where(t.tasks.c.id.in_(select(pick.c.id)))
+            .values(
+                state=TaskState.SENT,
+                attempt=t.tasks.c.attempt + 1,
+                owner=owner,
+                lease_until_ms=t.now_ms() + LEASE_MS,
+            )
+            .returning(t.tasks.c.id, t.tasks.c.attempt, t.tasks.c.kind, t.tasks.c.rank)
+        ).all()
+        return [(row.id, row.attempt, row.kind) for row in sorted(rows, key=lambda row: (row.rank, row.id))]
+
+    def claim(self, task_id: TaskId, attempt: int, owner: str) -> Task | None:
+        """Take the task that was sent; None when the hint is stale or doubled."""
+        with self.write() as c:
+            row = c.execute(
+                update(t.tasks)
+                .where(t.tasks.c.id == task_id, t.tasks.c.attempt == attempt, t.tasks.c.state == TaskState.SENT)
+                .values(state=TaskState.RUNNING, owner=owner, started_ms=t.now_ms())
+                .returning(*t.tasks.c)
+            ).first()
+            return None if row is None else _task(row)
+
+    def claim_at_once(self, task_id: TaskId, owner: str) -> Task | None:
+        """Take a due task without a message (a person asked for it at the terminal)."""
+        with self.write() as c:
+            row = c.execute(
+                update(t.tasks)
+                .where(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.DUE)
+                .values(state=TaskState.RUNNING, attempt=t.tasks.c.attempt + 1, owner=owner, started_ms=t.now_ms())
+                .returning(*t.tasks.c)
+            ).first()
+            return None if row is None else _task(row)
+
+    def hold(self, task: Task, code: str, sentence: str, *, who: str) -> None:
+        """Let the task wait for a person.
+
+        Raises:
+            Fenced: the attempt was taken away meanwhile.
+        """
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.HELD, code=code, sentence=sentence)
+            add_event(c, task.order_id, subject_of(task), "held", who, code, sentence=sentence, attempt=task.attempt)
+            self._when_held(c, task)
+
+    def _when_held(self, c: Connection, task: Task) -> None:
+        """What else follows from a hold (the whole ledger knows)."""
+
+    def put_off(self, task: Task, reason: str, *, who: str) -> TaskState:
+        """Try again after a growing pause; after the fourth failure the task is held. Gives the new state."""
+        failures = task.failures + 1
+        if failures >= FAILURES_BEFORE_HELD:
+            sentence = (
+                f"This failed {failures} times; the last time: {reason}. "
+                "It is a fault of the machine rather than of the page: call the engineers, then retry."
+            )
+            with self.write() as c:
+                self._end_attempt(
+                    c, task, state=TaskState.HELD, code="failed-repeatedly", sentence=sentence, failures=failures
+                )
+                add_event(c, task.order_id, subject_of(task), "held", who, "failed-repeatedly", sentence=sentence)
+                self._when_held(c, task)
+            return TaskState.HELD
+        pause_ms = 1000 * PAUSES_S[failures - 1]
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DUE, failures=failures, not_before_ms=t.now_ms() + pause_ms)
+            add_event(c, task.order_id, subject_of(task), "failed", who, "again", reason=reason, failures=failures)
+        return TaskState.DUE
+
+    def give_back(self, owner: str) -> int:
+        """Make everything due again that `owner` was sent or runs (it stops); gives how many."""
+        with self.write() as c:
+            return c.execute(
+                update(t.tasks)
+                .where(t.tasks.c.owner == owner, t.tasks.c.state.in_((TaskState.SENT, TaskState.RUNNING)))
+                .values(state=TaskState.DUE, attempt=t.tasks.c.attempt + 1, owner=None, lease_until_ms=None)
+            ).rowcount
+
+    def register_worker(self, owner: str) -> None:
+        """Make a worker known, and bury those of this machine whose process is gone."""
+        host = socket.gethostname()
+        with self.write() as c:
+            for row in c.execute(select(t.workers).where(t.workers.c.host == host)).all():
+                if not _alive(row.pid):
+                    c.execute(update(t.workers).where(t.workers.c.id == row.id).values(seen_ms=0))
+            c.execute(insert(t.workers).values(id=owner, host=host, pid=os.getpid(), seen_ms=t.now_ms()))
+
+    def heartbeat(self, owner: str) -> None:
+        """Say that the worker lives."""
+        with self.write() as c:
+            c.execute(update(t.workers).where(t.workers.c.id == owner).values(seen_ms=t.now_ms()))
+
+    def unregister_worker(self, owner: str) -> None:
+        """A worker has stopped in good order."""
+        with self.write() as c:
+            c.execute(delete(t.workers).where(t.workers.c.id == owner))
+
+    def reap(self) -> int:
+        """Make due again what dead workers hold and what was sent but never claimed; gives how many."""
+        dead = select(t.workers.c.id).where(t.workers.c.seen_ms < t.now_ms() - DEAD_AFTER_MS)
+        known = select(t.workers.c.id)
+        lost = and_(
+            t.tasks.c.state.in_((TaskState.SENT, TaskState.RUNNING)),
+            or_(
+                t.tasks.c.owner.in_(dead),
+                t.tasks.c.owner.not_in(known),
+                and_(t.tasks.c.state == TaskState.SENT, t.tasks.c.lease_until_ms < t.now_ms()),
+            ),
+        )
+        with self.read() as c:
+            if not c.scalar(select(exists().where(lost))):
+                return 0
+        with self.write() as c:
+            rows = c.execute(
+                select(*t.tasks.c).where(lost).order_by(t.tasks.c.id).limit(500).with_for_update(skip_locked=True)
+            ).all()
+            for row in rows:
+                ran = row.state == TaskState.RUNNING
+                held = ran and row.crashes + 1 >= CRASHES_BEFORE_HELD
+                c.execute(
+                    update(t.tasks)
+                    .where(t.tasks.c.id == row.id, t.tasks.c.attempt == row.attempt)
+                    .values(
+                        state=TaskState.HELD if held else TaskState.DUE,
+                        attempt=t.tasks.c.attempt + 1,  # so that a late finisher is fenced off
+                        crashes=t.tasks.c.crashes + int(ran),
+                        owner=None,
+                        lease_until_ms=None,
+                        changed_ms=t.now_ms(),
+                        code="crashed" if held else null(),
+                        sentence=f"The worker died {row.crashes + 1} times on this. Call the engineers, then retry."
+                        if held
+                        else null(),
+                    )
+                )
+                if held:
+                    self._when_held(c, _task(row))
+                if ran:
+                    add_event(c, row.order_id, subject_of(_task(row)), "lost", "feeder", "again", owner=row.owner)
+            c.execute(delete(t.workers).where(t.workers.c.seen_ms < t.now_ms() - 10 * DEAD_AFTER_MS))
+            return len(rows)
+
+    def _end_attempt(self, c: Connection, task: Task, *, state: TaskState, **values: Any) -> float:
+        """End a running attempt; gives the seconds it took.
+
+        Raises:
+            Fenced: the attempt was taken away meanwhile.
+        """
+        row = c.execute(
+            update(t.tasks)
+            .where(t.tasks.c.id == task.id, t.tasks.c.attempt == task.attempt, t.tasks.c.state == TaskState.RUNNING)
+            .values(
+                state=state,
+                owner=None,
+                lease_until_ms=None,
+                changed_ms=t.now_ms(),
+                finished_ms=t.now_ms() if state is TaskState.DONE else null(),
+                **values,
+            )
+            .returning(t.tasks.c.started_ms, t.tasks.c.changed_ms)
+        ).first()
+        if row is None:
+            raise Fenced(f"task {task.id}, attempt {task.attempt}")
+        return float(row.changed_ms - row.started_ms) / 1000.0
+
+
+def _is_due() -> Any:
+    # the state is written out, or SQLite would not use the partial index for a bound value
+    return and_(literal_column("tasks.state = 'due'"), t.tasks.c.not_before_ms <= t.now_ms())
+
+
+def _task(row: Row[Any]) -> Task:
+    return Task(
+        id=TaskId(row.id),
+        kind=TaskKind(row.kind),
+        subject_id=row.subject_id,
+        order_id=None if row.order_id is None else OrderId(row.order_id),
+        attempt=row.attempt,
+        failures=row.failures,
+        crashes=row.crashes,
+        round=row.round,
+    )
+
+
+_SUBJECTS: Mapping[TaskKind, str] = {
+    TaskKind.RECEIVE_BATCH: "delivery",
+    TaskKind.PREPARE_PAGE: "page",
+    TaskKind.ASSEMBLE_BATCH: "batch",
+    TaskKind.RECOGNIZE_PAGE: "page",
+    TaskKind.PACKAGE_DOCUMENT: "document",
+    TaskKind.PLAN_ROLLS: "order",
+    TaskKind.WRITE_ROLL: "roll",
+    TaskKind.DELIVER_ORDER: "order",
+}
+
+
+def subject_of(task: Task) -> str:
+    """What an event about the task is about: `page 17`, `document 3`."""
+    return f"{_SUBJECTS[task.kind]} {task.subject_id}"
+
+
+def add_tasks(
+    c: Connection, kind: TaskKind, order_id: int | None, subject_ids: Iterable[int], *, round_: int = 0
+) -> None:
+    """Make tasks due. A task that exists already for the subject and round is an error: follow-ups happen once."""
+    rows = [
+        {
+            "order_id": order_id,
+            "kind": kind,
+            "subject_id": subject_id,
+            "round": round_,
+            "rank": RANKS[kind],
+            "state": TaskState.DUE,
+        }
+        for subject_id in subject_ids
+    ]
+    if rows:
+        c.execute(insert(t.tasks).values(changed_ms=t.now_ms()), rows)
+
+
+def add_event(
+    c: Connection, order_id: int | None, subject: str, kind: str, who: str, outcome: str, **detail: object
+) -> None:
+    """Write one line of history, in the transaction of the change it tells of."""
+    c.execute(
+        insert(t.events).values(
+            at_ms=t.now_ms(),
+            order_id=order_id,
+            subject=subject,
+            kind=kind,
+            who=who,
+            outcome=outcome,
+            detail=json.dumps(detail, ensure_ascii=False, sort_keys=True, default=str),
+        )
+    )
+
+
+def _alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() if Path("/proc/self").exists() else True

@@ -1,0 +1,239 @@
+"""How a kind of work is done: which stages, which PDF/A, which film, which prices. A TOML file, checked at load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.film_plan import FilmSettings
+from stages.catalogue import PAGE_STAGES, Stage
+from stages.ocr import Settings as OcrSettings
+from stages.read import Settings as ReadSettings
+from stages.settings import StageSettings
+
+
+class BadProfile(ValueError):
+    """A profile that cannot be used; the message names the file, the place and the fault, one a line."""
+
+
+class _Rules(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DocumentRules(_Rules):
+    """How a batch becomes documents. A file with several pages is always a document of its own."""
+
+    by: Literal["folder", "file", "count"] = "folder"
+    pages_each: int | None = Field(None, ge=1, description="with by = count: pages of each document")
+    separators: bool = True
+    exclude_blank: Literal["sure", "never"] = "sure"
+
+
+class DeliveryRules(_Rules):
+    """How grey and colour pages are compressed; bitonal ones are always G4."""
+
+    encoding: Literal["jpeg", "png"] = "jpeg"
+    jpeg_quality: int = Field(85, ge=30, le=100)
+
+
+class PdfaRules(_Rules):
+    """Which PDF/A."""
+
+    flavour: Literal["1b", "2b", "2u", "3b", "3u"] = "2u"
+
+
+class PackageRules(_Rules):
+    """What goes into the package beside the documents."""
+
+    alto: bool = True
+    text: bool = False
+
+
+class QualityRules(_Rules):
+    """When a whole batch waits for a person."""
+
+    max_held_fraction: float = Field(0.2, gt=0, le=1)
+    min_held_pages: int = Field(5, ge=1, description="fewer held pages never hold a batch")
+
+
+class BillingRules(_Rules):
+    """Which rate card, unless the customer has one of their own."""
+
+    rate_card: str = "standard"
+
+
+class _Document(_Rules):
+    """The tables of a profile file, stages apart."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    title: str = ""
+    read: ReadSettings = ReadSettings()
+    documents: DocumentRules = DocumentRules()
+    delivery: DeliveryRules = DeliveryRules()
+    pdfa: PdfaRules = PdfaRules()
+    package: PackageRules = PackageRules()
+    film: FilmSettings = FilmSettings()
+    quality: QualityRules = QualityRules()
+    billing: BillingRules = BillingRules()
+
+
+@dataclass(frozen=True, slots=True)
+class StageCall:
+    """A stage and the settings a profile gives it."""
+
+    name: str
+    settings: StageSettings
+
+    @property
+    def stage(self) -> Stage:
+        """The stage itself (looked up by name, so that a call can cross to another process)."""
+        return PAGE_STAGES[self.name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One kind of work. `page` makes the page that is delivered; `recognize` reads it (on a copy of its own)."""
+
+    name: str
+    title: str
+    digest: str
+    document_json: str
+    page: tuple[StageCall, ...]
+    recognize: tuple[StageCall, ...]
+    read: ReadSettings
+    documents: DocumentRules
+    delivery: DeliveryRules
+    pdfa: PdfaRules
+    package: PackageRules
+    film: FilmSettings
+    quality: QualityRules
+    billing: BillingRules
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages that the recogniser must have."""
+        for call in self.recognize:
+            if isinstance(call.settings, OcrSettings):
+                return call.settings.languages
+        return ()
+
+
+def load_profile(path: Path) -> Profile:
+    """The profile in a TOML file.
+
+    Raises:
+        BadProfile: it does not parse, or a setting is unknown or out of range.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadProfile(f"{path.name}: {error}") from error
+    if document.get("name") != path.stem:
+        raise BadProfile(f"{path.name}: name must be {path.stem!r}, the file's own name, is {document.get('name')!r}")
+    return profile_from_document(document, origin=path.name)
+
+
+def load_profiles(folder: Path) -> dict[str, Profile]:
+    """All profiles of a folder by name.
+
+    Raises:
+        BadProfile: any of them is bad; all faults are told at once.
+    """
+    profiles: dict[str, Profile] = {}
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            profiles[path.stem] = load_profile(path)
+        except BadProfile as error:
+            faults.append(str(error))
+    if faults:
+        raise BadProfile("\n".join(faults))
+    return profiles
+
+
+def profile_from_json(text: str) -> Profile:
+    """The profile that the ledger kept when a work order was opened."""
+    return profile_from_document(json.loads(text), origin="profile kept with the order")
+
+
+def profile_from_document(document: Mapping[str, Any], *, origin: str) -> Profile:
+    """Check a parsed profile.
+
+    Raises:
+        BadProfile: with every fault found.
+    """
+    faults: list[str] = []
+    rest = dict(document)
+    page = _calls(rest.pop("page", []), "page", origin, faults)
+    recognize = _calls(rest.pop("recognize", []), "recognize", origin, faults)
+    if any(call.name == "ocr" for call in page):
+        faults.append(f"{origin}, page: ocr belongs into [[recognize]], which runs on its own copy of the page")
+    if recognize and recognize[-1].name != "ocr":
+        faults.append(f"{origin}, recognize: ocr must be the last stage, or words would not lie on their ink")
+    tables: _Document | None = None
+    try:
+        tables = _Document.model_validate(rest)
+    except ValidationError as error:
+        faults += [f"{origin}, {sentence}" for sentence in _sentences(error, ())]
+    if tables is not None and tables.documents.by == "count" and tables.documents.pages_each is None:
+        faults.append(f"{origin}, documents.pages_each: must be given when by = 'count'")
+    if faults or tables is None:
+        raise BadProfile("\n".join(faults))
+    canonical = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return Profile(
+        name=tables.name,
+        title=tables.title,
+        digest="sha256:" + hashlib.sha256(canonical.encode()).hexdigest(),
+        document_json=canonical,
+        page=page,
+        recognize=recognize,
+        read=tables.read,
+        documents=tables.documents,
+        delivery=tables.delivery,
+        pdfa=tables.pdfa,
+        package=tables.package,
+        film=tables.film,
+        quality=tables.quality,
+        billing=tables.billing,
+    )
+
+
+def _calls(tables: Any, section: str, origin: str, faults: list[str]) -> tuple[StageCall, ...]:
+    calls: list[StageCall] = []
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        faults.append(f"{origin}, {section}: write each stage as its own [[{section}]] table")
+        return ()
+    for number, table in enumerate(tables, start=1):
+        settings = dict(table)
+        name = settings.pop("stage", None)
+        place = f"{origin}, {section} {number}"
+        if name not in PAGE_STAGES:
+            faults.append(f"{place}: there is no stage {name!r}; there are {', '.join(PAGE_STAGES)}")
+            continue
+        try:
+            calls.append(StageCall(name, PAGE_STAGES[name].settings.model_validate(settings)))
+        except ValidationError as error:
+            faults += [f"{place}, {sentence}" for sentence in _sentences(error, (name,))]
+    return tuple(calls)
+
+
+def _sentences(error: ValidationError, prefix: tuple[str, ...]) -> list[str]:
+    sentences = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in (*prefix, *fault["loc"]))
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"{place}: there is no such setting")
+            continue
+        message = fault["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be less than or equal to", "must be at most")
+        message = message.replace("Input should be greater than or equal to", "must be at least")
+        message = message.replace("Input should be", "must be")
+        sentences.append(f"{place}: {message}, is {fault['input']!r}")
+    return sentences

@@ -1,0 +1,206 @@
+"""Run functions in processes of their own, which may crash, hang or eat memory without harm to anybody else.
+
+Image decoders are native code fed with files from outside. Each thread that calls has one long-lived child; a call is a
+pickled function with its arguments, the answer its result or its exception. The child leads a process group, so that a
+kill takes the programs it started (Tesseract) along, and it ends by itself when its parent is gone.
+
+Frames on both pipes: 8 bytes length, big-endian, then that many bytes of pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import queue
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO, ParamSpec, TypeVar
+
+from stages.errors import StageCrashed, StageTimedOut
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_CALLS_A_CHILD = 500  # native libraries leak; a fresh child costs a third of a second
+_TRIES = 2  # a crash may have been the kernel's choice of a victim; twice in a row it is the file
+
+
+class _ChildDied(Exception):
+    pass
+
+
+class _ChildHangs(Exception):
+    pass
+
+
+class Sandbox:
+    """Children for the calling threads, made on first use."""
+
+    def __init__(self, *, memory_limit_mb: int, timeout_s: float) -> None:
+        self._memory_limit_mb = memory_limit_mb
+        self._timeout_s = timeout_s
+        self._of_thread = threading.local()
+        self._all: set[_Child] = set()
+        self._lock = threading.Lock()
+
+    def call(self, what: str, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """What `function` returns or raises, having run in this thread's child.
+
+        `what` names the work in sentences for people ("Preparing the page").
+
+        Raises:
+            StageTimedOut: it ran longer than the limit; it has been killed with all it started.
+            StageCrashed: it ended its process twice in a row.
+        """
+        for _ in range(_TRIES):
+            child = self._child()
+            try:
+                answer = child.ask((function, args, kwargs), self._timeout_s)
+            except _ChildDied:
+                self._forget(child)
+                continue
+            except _ChildHangs:
+                self._forget(child)
+                raise StageTimedOut(what, self._timeout_s) from None
+            except BaseException:
+                self._forget(child)  # its answer would be taken for the next call's
+                raise
+            if child.calls >= _CALLS_A_CHILD:
+                self._forget(child)
+            if isinstance(answer, _Raised):
+                raise answer.error
+            return answer  # type: ignore[no-any-return]
+        raise StageCrashed(what, _TRIES)
+
+    def close(self) -> None:
+        """Kill all children."""
+        with self._lock:
+            children, self._all = list(self._all), set()
+        for child in children:
+            child.kill()
+
+    def _child(self) -> _Child:
+        child: _Child | None = getattr(self._of_thread, "child", None)
+        if child is None or child.dead:
+            child = _Child(self._memory_limit_mb)
+            self._of_thread.child = child
+            with self._lock:
+                self._all.add(child)
+        return child
+
+    def _forget(self, child: _Child) -> None:
+        child.kill()
+        self._of_thread.child = None
+        with self._lock:
+            self._all.discard(child)
+
+
+class _Child:
+    def __init__(self, memory_limit_mb: int) -> None:
+        self.calls = 0
+        self.dead = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.sandbox", str(memory_limit_mb)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # codecs chat there; what matters comes back as an exception
+            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+            start_new_session=True,
+        )
+
+    def ask(self, call: object, timeout_s: float) -> Any:
+        self.calls += 1
+        assert self._process.stdin is not None and self._process.stdout is not None
+        frame = pickle.dumps(call)
+        try:
+            self._process.stdin.write(struct.pack(">Q", len(frame)) + frame)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _ChildDied from error
+        deadline = time.monotonic() + timeout_s
+        (size,) = struct.unpack(">Q", self._read(8, deadline))
+        return pickle.loads(self._read(size, deadline))
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        assert self._process.stdout is not None
+        handle = self._process.stdout.fileno()
+        parts = io.BytesIO()
+        while parts.tell() < size:
+            ready, _, _ = select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise _ChildHangs
+            part = os.read(handle, min(1 << 20, size - parts.tell()))
+            if not part:
+                raise _ChildDied
+            parts.write(part)
+        return parts.getvalue()
+
+    def kill(self) -> None:
+        self.dead = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _serve(memory_limit_mb: int) -> None:
+    """The child: answer calls until the parent closes the pipe."""
+    limit = memory_limit_mb << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not spoil the answers
+    calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(sys.stdin.buffer, calls), daemon=True).start()
+
+    import cv2
+
+    cv2.setNumThreads(1)  # one page, one core: the floor runs as many pages as there are cores
+    while True:
+        answer: object
+        try:
+            function, args, kwargs = pickle.loads(calls.get())
+            answer = function(*args, **kwargs)
+        except Exception as error:
+            answer = _Raised(_portable(error))
+        frame = pickle.dumps(answer)
+        answers.write(struct.pack(">Q", len(frame)) + frame)
+        answers.flush()
+
+
+def _receive(stream: BinaryIO, calls: queue.SimpleQueue[bytes]) -> None:
+    while len(head := stream.read(8)) == 8:
+        calls.put(stream.read(struct.unpack(">Q", head)[0]))
+    os.killpg(0, signal.SIGKILL)  # the parent is gone: take along whatever runs
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error if type(copy) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    # pickles name this module, not __main__
+    from pipeline.sandbox import _serve as _serve_as_module
+
+    _serve_as_module(int(sys.argv[1]))

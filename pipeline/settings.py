@@ -1,0 +1,60 @@
+"""This installation: home, database, broker, limits. Read from the environment (`PLATEN_*`), once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HERE = Path(__file__).resolve().parent
+
+
+def _cpus() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+class Settings(BaseSettings):
+    """Everything about the installation, nothing about the work (that is a profile)."""
+
+    model_config = SettingsConfigDict(env_prefix="PLATEN_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path("platen-home"), description="folder with inbox, store, outbox, film and the ledger")
+    database_url: str = Field("", description="SQLAlchemy address of the ledger; empty: SQLite in the home")
+    broker_url: str = Field("embedded", description="embedded")
+    store_url: str = Field("", description="folder of the store; empty: store/ in the home")
+    profiles: Path = Field(HERE.parent / "profiles", description="folder with profiles (*.toml) and rates/*.toml")
+    workers: int = Field(default_factory=_cpus, ge=1, le=256, description="pages worked on at the same time")
+    settle_seconds: float = Field(10.0, ge=0, description="a folder unchanged for this long is taken in")
+    scan_seconds: float = Field(2.0, gt=0, description="pause between looks at the inbox")
+    task_timeout_seconds: float = Field(600.0, gt=0, description="a page that takes longer is stopped and held")
+    memory_limit_mb: int = Field(6144, ge=512, description="address space of one process that works on pages")
+    min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
+    bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
+
+    @field_validator("home", "profiles")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value != "embedded":
+            raise ValueError("only 'embedded' is built so far; Redis and RabbitMQ follow")
+        return value
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy address of the ledger."""
+        return self.database_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def store_folder(self) -> Path:
+        """Where the store keeps its files."""
+        return Path(self.store_url.removeprefix("file://")) if self.store_url else self.home / "store"
+
+    def folder(self, name: str) -> Path:
+        """One of the folders of the home."""
+        return self.home / name

@@ -1,0 +1,1 @@
+"""Pure steps over page images: they know neither queue, nor database, nor web."""

@@ -1,0 +1,111 @@
+"""A page may crash, hang or eat memory: the others go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.sandbox import Sandbox
+from stages.errors import SkewTooLarge, StageCrashed, StageTimedOut
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    made = Sandbox(memory_limit_mb=2048, timeout_s=5.0)
+    yield made
+    made.close()
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def refuse() -> None:
+    raise SkewTooLarge(12.0, 5.0)
+
+
+def fail_strangely() -> None:
+    class Local(Exception):
+        pass
+
+    raise Local("cannot be pickled")
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def crash_once(marker: Path) -> str:
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return "second try"
+
+
+def hang(pid_file: Path) -> None:
+    pid_file.write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+    time.sleep(600)
+
+
+def eat() -> int:
+    return int(np.ones(4 << 30, np.uint8).sum())
+
+
+def chat() -> str:
+    print("rubbish on the wire")
+    os.write(1, b"more rubbish")
+    return "clean"
+
+
+def test_a_function_answers_from_its_own_process(sandbox: Sandbox) -> None:
+    assert sandbox.call("Doubling", double, 21) == 42
+    assert sandbox.call("Asking", os.getpid) != os.getpid()
+
+
+def test_a_refusal_keeps_its_code_and_sentence(sandbox: Sandbox) -> None:
+    with pytest.raises(SkewTooLarge, match=r"turned by 12\.0°") as caught:
+        sandbox.call("Refusing", refuse)
+    assert caught.value.code == "skew-too-large"
+    assert caught.value.angle_deg == 12.0
+
+
+def test_an_error_that_cannot_travel_is_still_told(sandbox: Sandbox) -> None:
+    with pytest.raises(RuntimeError, match="Local: cannot be pickled"):
+        sandbox.call("Failing", fail_strangely)
+
+
+def test_a_crash_is_refused_with_a_sentence_and_the_next_call_works(sandbox: Sandbox) -> None:
+    with pytest.raises(StageCrashed, match="Preparing the page"):
+        sandbox.call("Preparing the page", crash)
+    assert sandbox.call("Doubling", double, 1) == 2
+
+
+def test_a_single_crash_is_tried_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert sandbox.call("Crashing once", crash_once, tmp_path / "marker") == "second try"
+
+
+def test_a_hang_is_stopped_with_everything_it_started(tmp_path: Path) -> None:
+    sandbox = Sandbox(memory_limit_mb=2048, timeout_s=2.0)
+    pid_file = tmp_path / "pid"
+    with pytest.raises(StageTimedOut):
+        sandbox.call("Hanging", hang, pid_file)
+    stat = Path(f"/proc/{pid_file.read_text()}/stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+    sandbox.close()
+
+
+def test_memory_is_bounded(sandbox: Sandbox) -> None:
+    with pytest.raises(MemoryError):
+        sandbox.call("Eating", eat)
+    assert sandbox.call("Doubling", double, 2) == 4
+
+
+def test_chatter_does_not_spoil_the_answer(sandbox: Sandbox) -> None:
+    assert sandbox.call("Chatting", chat) == "clean"

@@ -1,0 +1,1 @@
+"""Dramatiq, and the loops that feed it."""
