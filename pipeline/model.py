@@ -208,6 +208,23 @@ class Page:
     alto: Sha256 | None = None
     mean_confidence: float | None = None
 
+    @property
+    def dpi(self) -> float:
+        """Resolution of the prepared page."""
+        return _number(self.readings, "page.dpi")
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the prepared page."""
+        return int(_number(self.readings, "page.width_px")), int(_number(self.readings, "page.height_px"))
+
+
+def _number(readings: Readings, name: str) -> float:
+    value = readings.get(name)
+    if not isinstance(value, (int, float)):
+        raise LookupError(f"the page has no reading {name}: it has not been prepared")
+    return float(value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDocument:

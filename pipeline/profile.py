@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.film_plan import FilmSettings
+from pipeline.model import Exclusion, Readings, Service
 from stages.catalogue import PAGE_STAGES, Stage
 from stages.ocr import Settings as OcrSettings
 from stages.read import Settings as ReadSettings
@@ -35,12 +36,22 @@ class DocumentRules(_Rules):
     separators: bool = True
     exclude_blank: Literal["sure", "never"] = "sure"
 
+    def exclusion_of(self, readings: Readings) -> Exclusion | None:
+        """Why a prepared page is no page to deliver, if so."""
+        if readings.get("separators.ticket") or (self.separators and readings.get("separators.separator")):
+            return Exclusion.SEPARATOR
+        if self.exclude_blank == "sure" and readings.get("blank.verdict") == "blank":
+            return Exclusion.BLANK
+        return None
+
 
 class DeliveryRules(_Rules):
-    """How grey and colour pages are compressed; bitonal ones are always G4."""
+    """How pages are compressed for delivery. A scanner's own stream goes through untouched while its pixels did."""
 
     encoding: Literal["jpeg", "png"] = "jpeg"
+    bitonal_encoding: Literal["g4", "png"] = "g4"
     jpeg_quality: int = Field(85, ge=30, le=100)
+    keep_scanner_stream: bool = True
 
 
 class PdfaRules(_Rules):
@@ -115,6 +126,10 @@ class Profile:
     film: FilmSettings
     quality: QualityRules
     billing: BillingRules
+
+    def reads_text(self, services: Collection[Service]) -> bool:
+        """Whether the pages of such an order are read: a film-only order needs no text."""
+        return bool(self.recognize) and Service.IMAGING in services
 
     @property
     def languages(self) -> tuple[str, ...]:

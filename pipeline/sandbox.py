@@ -23,15 +23,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
 from stages.errors import StageCrashed, StageTimedOut
 
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _R = TypeVar("_R")
 
 _CALLS_A_CHILD = 500  # native libraries leak; a fresh child costs a third of a second
 _TRIES = 2  # a crash may have been the kernel's choice of a victim; twice in a row it is the file
+
+
+class Stopping(RuntimeError):
+    """This process is stopping: what it works on is given back and done again."""
 
 
 class _ChildDied(Exception):
@@ -51,26 +55,30 @@ class Sandbox:
         self._of_thread = threading.local()
         self._all: set[_Child] = set()
         self._lock = threading.Lock()
+        self._closed = False
 
-    def call(self, what: str, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def call(self, what: str, function: Callable[[*_Args], _R], *args: *_Args, timeout_s: float | None = None) -> _R:
         """What `function` returns or raises, having run in this thread's child.
 
-        `what` names the work in sentences for people ("Preparing the page").
+        `what` names the work in sentences for people ("Preparing the page"); `timeout_s` is for work that is known to
+        take longer than a page.
 
         Raises:
+            Stopping: the sandbox has been closed; the work is to be given back.
             StageTimedOut: it ran longer than the limit; it has been killed with all it started.
             StageCrashed: it ended its process twice in a row.
         """
         for _ in range(_TRIES):
             child = self._child()
+            limit_s = timeout_s or self._timeout_s
             try:
-                answer = child.ask((function, args, kwargs), self._timeout_s)
+                answer = child.ask((function, args), limit_s)
             except _ChildDied:
                 self._forget(child)
                 continue
             except _ChildHangs:
                 self._forget(child)
-                raise StageTimedOut(what, self._timeout_s) from None
+                raise StageTimedOut(what, limit_s) from None
             except BaseException:
                 self._forget(child)  # its answer would be taken for the next call's
                 raise
@@ -84,6 +92,7 @@ class Sandbox:
     def close(self) -> None:
         """Kill all children."""
         with self._lock:
+            self._closed = True
             children, self._all = list(self._all), set()
         for child in children:
             child.kill()
@@ -91,10 +100,12 @@ class Sandbox:
     def _child(self) -> _Child:
         child: _Child | None = getattr(self._of_thread, "child", None)
         if child is None or child.dead:
-            child = _Child(self._memory_limit_mb)
-            self._of_thread.child = child
             with self._lock:
+                if self._closed:
+                    raise Stopping
+                child = _Child(self._memory_limit_mb)
                 self._all.add(child)
+            self._of_thread.child = child
         return child
 
     def _forget(self, child: _Child) -> None:
@@ -176,8 +187,8 @@ def _serve(memory_limit_mb: int) -> None:
     while True:
         answer: object
         try:
-            function, args, kwargs = pickle.loads(calls.get())
-            answer = function(*args, **kwargs)
+            function, args = pickle.loads(calls.get())
+            answer = function(*args)
         except Exception as error:
             answer = _Raised(_portable(error))
         frame = pickle.dumps(answer)

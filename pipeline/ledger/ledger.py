@@ -270,16 +270,14 @@ class Ledger(Reports):
             )
 
     def record_refused_delivery(self, task: Task, delivery_id: DeliveryId, reason: str, *, who: str) -> None:
-        """The delivery was refused whole and lies in error/.
+        """The delivery was refused whole; it is moved to error/ next.
 
         Raises:
             Fenced: the attempt was taken away.
         """
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.DONE)
-            c.execute(
-                update(t.deliveries).where(t.deliveries.c.id == delivery_id).values(finished=True, outcome=reason)
-            )
+            c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery_id).values(outcome=reason))
             add_event(c, task.order_id, f"delivery {delivery_id}", "refused", who, "refused", reason=reason)
 
     # --- pages ---------------------------------------------------------------------------------------------------

@@ -145,6 +145,20 @@ class Reports(Work):
             rows = c.execute(select(t.deliveries.c.source, t.deliveries.c.id).where(t.deliveries.c.finished.is_(False)))
             return {row.source: DeliveryId(row.id) for row in rows}
 
+    def decided_deliveries(self) -> list[tuple[DeliveryId, str, bool]]:
+        """Deliveries that were decided but not yet moved to their last place: id, outcome, whether to done/."""
+        with self.read() as c:
+            rows = c.execute(
+                select(t.deliveries.c.id, t.deliveries.c.outcome, t.tasks.c.state, t.batches.c.id.label("batch_id"))
+                .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
+                .join(t.batches, t.batches.c.delivery_id == t.deliveries.c.id, isouter=True)
+                .where(t.deliveries.c.finished.is_(False), t.tasks.c.state.in_((TaskState.DONE, TaskState.DROPPED)))
+            )
+            return [
+                (DeliveryId(row.id), row.outcome, row.batch_id is not None or row.state == TaskState.DROPPED)
+                for row in rows
+            ]
+
     def batch(self, batch_id: BatchId) -> Batch:
         """A batch by id."""
         with self.read() as c:
@@ -216,10 +230,20 @@ class Reports(Work):
             found = _holds(c, and_(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.HELD))
             return found[0] if found else None
 
-    def held_in_batch(self, batch_id: BatchId) -> int:
-        """How many pages of a batch are held."""
+    def pages_done(self) -> tuple[int, int]:
+        """How many pages are billed or left out, and how many there are."""
         with self.read() as c:
-            return _counts(c, t.pages.c.batch_id == batch_id).held
+            billed = c.execute(select(func.count()).select_from(t.billables)).scalar_one()
+            excluded = c.execute(
+                select(func.count()).select_from(t.pages).where(t.pages.c.excluded.is_not(None))
+            ).scalar_one()
+            pages = c.execute(select(func.count()).select_from(t.pages)).scalar_one()
+            return int(billed + excluded), int(pages)
+
+    def delivery_outcome(self, delivery_id: DeliveryId) -> str:
+        """What became of a delivery, in words; empty while it is not decided."""
+        with self.read() as c:
+            return str(c.execute(select(t.deliveries.c.outcome).where(t.deliveries.c.id == delivery_id)).scalar_one())
 
     def unfinished(self) -> int:
         """How many tasks are due, sent or running."""

@@ -47,8 +47,8 @@ class Work(Database):
         with self.read() as c:
             return bool(c.scalar(select(exists().where(_is_due()))))
 
-    def dispatch(self, owner: str, limit: int) -> list[tuple[TaskId, int]]:
-        """Hand out up to `limit` due tasks to `owner` in weighted fair order; gives (task, attempt) to send.
+    def dispatch(self, owner: str, limit: int) -> list[tuple[TaskKind, TaskId, int]]:
+        """Hand out up to `limit` due tasks to `owner` in weighted fair order; gives (kind, task, attempt) to send.
 
         Orders take turns by stride: the one that has had least of its share goes next, `QUANTUM` tasks at a time.
         Inside an order pages are prepared before any is read, so that alarms come first.
@@ -76,7 +76,7 @@ class Work(Database):
                     .values(virtual_ms=t.orders.c.virtual_ms + max(1, round(cost_ms / turn.weight)))
                 )
                 handed += taken
-            return [(TaskId(task_id), attempt) for task_id, attempt, _ in handed]
+            return [(TaskKind(kind), TaskId(task_id), attempt) for task_id, attempt, kind in handed]
 
     def _take(self, c: Connection, order_id: int | None, limit: int, owner: str) -> list[tuple[int, int, str]]:
         of_order = t.tasks.c.order_id.is_(null()) if order_id is None else t.tasks.c.order_id == order_id

@@ -102,7 +102,7 @@ def _run(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task |
 def _work(ledger: Ledger) -> list[Task]:
     done = []
     while handed := ledger.dispatch("w", 5):
-        done += [task for task_id, attempt in handed if (task := _run(ledger, task_id, attempt))]
+        done += [task for _, task_id, attempt in handed if (task := _run(ledger, task_id, attempt))]
     return done
 
 
@@ -154,7 +154,7 @@ def test_a_reopened_order_makes_a_second_package(ledger: Ledger) -> None:
 def test_a_doubled_hint_is_worked_on_once(ledger: Ledger) -> None:
     order = _order(ledger)
     _receive(ledger, order, 1)
-    [(task_id, attempt)] = ledger.dispatch("w", 5)
+    [(_, task_id, attempt)] = ledger.dispatch("w", 5)
     assert _run(ledger, task_id, attempt) is not None
     assert _run(ledger, task_id, attempt) is None
 
@@ -162,7 +162,7 @@ def test_a_doubled_hint_is_worked_on_once(ledger: Ledger) -> None:
 def test_a_worker_that_comes_back_late_cannot_finish_what_was_taken_away(ledger: Ledger) -> None:
     order = _order(ledger)
     _receive(ledger, order, 1)
-    [(task_id, attempt)] = ledger.dispatch("sleepy", 5)
+    [(_, task_id, attempt)] = ledger.dispatch("sleepy", 5)
     task = ledger.claim(task_id, attempt, "sleepy")
     assert task is not None
     assert ledger.reap() == 1  # nobody has heard of "sleepy"
@@ -179,7 +179,7 @@ def test_a_held_page_stops_its_document_and_nothing_else(ledger: Ledger) -> None
     _receive(ledger, order, 2, "bad")
     _receive(ledger, order, 2, "good")
     handed = ledger.dispatch("w", 1)
-    task = ledger.claim(*handed[0], "w")
+    task = ledger.claim(*handed[0][1:], "w")
     assert task is not None
     ledger.hold(task, "unreadable", "It cannot be read.", who="w")
     done = [task.kind for task in _work(ledger)]
@@ -196,7 +196,7 @@ def test_a_held_page_stops_its_document_and_nothing_else(ledger: Ledger) -> None
 def test_a_held_page_goes_on_as_decided(ledger: Ledger, decision: str) -> None:
     order = _order(ledger)
     _receive(ledger, order, 2)
-    task = ledger.claim(*ledger.dispatch("w", 1)[0], "w")
+    task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
     assert task is not None
     ledger.hold(task, "unreadable", "It cannot be read.", who="w")
     _work(ledger)
@@ -222,11 +222,11 @@ def test_a_held_page_goes_on_as_decided(ledger: Ledger, decision: str) -> None:
 def test_a_page_waived_while_its_batch_was_being_assembled_does_not_block_the_document(ledger: Ledger) -> None:
     order = _order(ledger)
     _receive(ledger, order, 2)
-    task = ledger.claim(*ledger.dispatch("w", 1)[0], "w")
+    task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
     assert task is not None
     ledger.hold(task, "unreadable", "It cannot be read.", who="w")
-    _run(ledger, *ledger.dispatch("w", 1)[0])
-    assembly = ledger.claim(*ledger.dispatch("w", 1)[0], "w")
+    _run(ledger, *ledger.dispatch("w", 1)[0][1:])
+    assembly = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
     assert assembly is not None and assembly.kind is TaskKind.ASSEMBLE_BATCH
     before = ledger.pages_of_batch(assembly.subject_id)  # type: ignore[arg-type]
     ledger.decide_exclude(ledger.holds()[0], Exclusion.WAIVED, who="anna", why="torn")
@@ -247,7 +247,7 @@ def test_a_task_that_fails_again_and_again_is_held_in_the_end(ledger: Ledger) ->
     for _ in range(4):
         with ledger.write() as c:
             c.execute(text("UPDATE tasks SET not_before_ms = 0"))
-        task = ledger.claim(*ledger.dispatch("w", 1)[0], "w")
+        task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
         assert task is not None
         ledger.put_off(task, "disk full", who="w")
     [hold] = ledger.holds()
@@ -259,10 +259,10 @@ def test_a_rush_order_is_not_stuck_behind_a_big_one(ledger: Ledger) -> None:
     big, rush = _order(ledger), _order(ledger, priority=Priority.RUSH)
     _receive(ledger, big, 300)
     for _ in range(20):
-        for task_id, attempt in ledger.dispatch("w", 4):
+        for _, task_id, attempt in ledger.dispatch("w", 4):
             _run(ledger, task_id, attempt)
     _receive(ledger, rush, 8)
-    handed = [ledger.claim(*hint, "w") for hint in ledger.dispatch("w", 12)]
+    handed = [ledger.claim(*hint[1:], "w") for hint in ledger.dispatch("w", 12)]
     assert sum(task is not None and task.order_id == rush.id for task in handed) == 8
 
 
@@ -283,7 +283,7 @@ def test_four_workers_finishing_last_pages_together_trigger_each_document_once(l
         pass
     hints = ledger.dispatch("w", 100)
     threads = [
-        threading.Thread(target=lambda part: [_run(ledger, *hint) for hint in part], args=(hints[i::4],))
+        threading.Thread(target=lambda part: [_run(ledger, *hint[1:]) for hint in part], args=(hints[i::4],))
         for i in range(4)
     ]
     for thread in threads:
@@ -299,7 +299,7 @@ def _prepare_only(ledger: Ledger) -> list[Task]:
         kinds = set(c.execute(text("SELECT kind FROM tasks WHERE state = 'due'")).scalars())
     if not kinds & {"PREPARE_PAGE", "ASSEMBLE_BATCH"}:
         return []
-    return [task for hint in ledger.dispatch("w", 1) if (task := _run(ledger, *hint))]
+    return [task for hint in ledger.dispatch("w", 1) if (task := _run(ledger, *hint[1:]))]
 
 
 def test_a_delivery_that_came_before_waits_for_a_decision(ledger: Ledger) -> None:

@@ -1,0 +1,138 @@
+"""What the terminal answers with `--json`: plain values, quantities and money as decimal strings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.billing import charges, load_rate_card
+from pipeline.bureau import Bureau
+from pipeline.convert_files import Converted
+from pipeline.ledger.reports import FloorReport, OrderReport
+from pipeline.model import Charge, Hold, WorkOrder
+from pipeline.packaging import document_place
+
+
+def order_line(order: WorkOrder) -> dict[str, Any]:
+    """An order in a list."""
+    return {
+        "number": order.number,
+        "customer": order.customer,
+        "profile": order.profile_name,
+        "status": order.status.value,
+        "priority": order.priority.value,
+        "services": sorted(service.value for service in order.services),
+        "title": order.title,
+        "due": None if order.due is None else order.due.isoformat(),
+    }
+
+
+def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
+    """An order with everything under it."""
+    order = report.order
+    return {
+        **order_line(order),
+        "series": order.series,
+        "boxes": list(order.boxes),
+        "expect_pages": order.expect_pages,
+        "pages": report.pages.as_json(),
+        "batches": [
+            {"name": batch.name, "digest": batch.digest, "seal": batch.seal, "pages": counts.as_json()}
+            for batch, counts in report.batches
+        ],
+        "documents": [
+            {
+                "id": document.public_id,
+                "title": document.title,
+                "pages": document.pages,
+                "pdf": document_place(
+                    order, document, bureau.relative(bureau.store.path(document.pdf)) if document.pdf else ""
+                ),
+                "flavour": document.flavour,
+                "conforms": document.conforms,
+                "mean_confidence": document.mean_confidence,
+            }
+            for document in report.documents
+        ],
+        "rolls": [
+            {"number": roll.number, "frames": roll.frames, "folder": roll.folder, "written": roll.written}
+            for roll in report.rolls
+        ],
+        "charges": [charge_line(line) for line in report.charges],
+        "charges_so_far": [charge_line(line) for line in _charges_so_far(bureau, report)],
+        "deliveries": order.deliveries,
+        "package": order.package,
+    }
+
+
+def charge_line(charge: Charge) -> dict[str, Any]:
+    """One line of a statement."""
+    return {
+        "fee_code": charge.fee_code,
+        "title": charge.title,
+        "quantity": f"{charge.quantity:f}",
+        "unit_price": f"{charge.unit_price:.4f}",
+        "amount": f"{charge.amount:.2f}",
+        "delivery": charge.delivery,
+    }
+
+
+def hold_line(hold: Hold) -> dict[str, Any]:
+    """One thing that waits for a person."""
+    return {
+        "id": hold.id,
+        "order": hold.order,
+        "batch": hold.batch,
+        "file": hold.file,
+        "page_number": hold.page_number,
+        "code": hold.code,
+        "sentence": hold.sentence,
+        "since": hold.since.isoformat(),
+    }
+
+
+def floor_answer(floor: FloorReport) -> dict[str, Any]:
+    """How the floor stands."""
+    return {
+        "kinds": {kind.value: dict(states) for kind, states in floor.kinds.items()},
+        "pages_per_minute": floor.pages_per_minute,
+        "orders": [
+            {
+                "number": number,
+                "remaining": remaining,
+                "expected_finish": None if finish is None else finish.isoformat(),
+            }
+            for number, remaining, finish in floor.orders
+        ],
+    }
+
+
+def converted_answer(converted: Converted) -> dict[str, Any]:
+    """What became of files that were converted without an order."""
+    return {
+        "pdf": None if converted.pdf is None else str(converted.pdf),
+        "flavour": converted.flavour,
+        "conforms": None if converted.pdf is None else True,
+        "pages": [
+            {
+                "file": page.file,
+                "page_number": page.page_number,
+                "readings": page.readings,
+                "seconds": {"prepare": round(page.prepare_s, 3), "recognize": round(page.recognize_s, 3)},
+            }
+            for page in converted.pages
+        ],
+        "held": [
+            {"file": held.file, "page_number": held.page_number, "code": held.code, "sentence": held.sentence}
+            for held in converted.held
+        ],
+    }
+
+
+def _charges_so_far(bureau: Bureau, report: OrderReport) -> list[Charge]:
+    """What the next statement would charge if the order were delivered today."""
+    profile = bureau.profile_of(report.order)
+    card = load_rate_card(bureau.settings.profiles / "rates", report.order.customer, profile.billing.rate_card)
+    return charges(
+        report.usage, report.charges, card, on=datetime.now(UTC).date(), delivery=report.order.deliveries + 1
+    )

@@ -1,0 +1,656 @@
+"""The `platen` command. Answers go to stdout, progress and logs to stderr.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but something is held for a person.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from console import answers
+from console.doctor import examined
+from pipeline import review
+from pipeline.billing import BadRateCard
+from pipeline.bureau import Bureau
+from pipeline.convert_files import convert_files, text_of
+from pipeline.film_plan import check_film_folder
+from pipeline.film_rolls import planned_film
+from pipeline.intake import ticket_for
+from pipeline.ledger import LedgerUnusable, OrderNotOpen, UnknownOrder
+from pipeline.model import Hold, Priority, Service
+from pipeline.packaging import write_sheet_pdf
+from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
+from pipeline.settings import Settings
+from pipeline.tasks import do_task
+from stages.errors import Refusal
+from workers.floor import run_floor
+
+HELD_EXIT = 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The production floor of a document-conversion bureau.",
+)
+order_app = typer.Typer(no_args_is_help=True, help="Work orders.")
+held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
+film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
+profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
+app.add_typer(order_app, name="order")
+app.add_typer(held_app, name="held")
+app.add_typer(film_app, name="film")
+app.add_typer(profiles_app, name="profiles")
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with your name.")]
+
+
+def main() -> None:
+    """Run the command; what a person can mend is told in a sentence, without a traceback."""
+    try:
+        app()
+    except (
+        LedgerUnusable, UnknownOrder, OrderNotOpen, BadProfile, BadRateCard, Refusal, review.CannotDecide,
+        FileNotFoundError, PermissionError,
+    ) as error:  # fmt: skip
+        err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
+        sys.exit(1)
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "PLATEN_" + "_".join(str(part) for part in fault["loc"]).upper()
+            err.print(f"[red]platen:[/] {name}: {fault['msg']}")
+        sys.exit(2)
+
+
+@app.callback()
+def _begin(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is done.")] = False) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("dramatiq").setLevel(logging.ERROR if not verbose else logging.INFO)
+
+
+@app.command()
+def init() -> None:
+    """Make the home and the ledger, or bring an older ledger to this version."""
+    settings = Settings()
+    Bureau.init(settings).close()
+    out.print(f"The bureau's home is {settings.home}")
+
+
+@app.command()
+def doctor(
+    settings: Annotated[bool, typer.Option("--settings", help="List all settings with their values.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what is installed, which versions, what is missing and how to get it."""
+    if settings:
+        now = Settings()
+        rows = {
+            f"PLATEN_{name.upper()}": {"value": str(getattr(now, name)), "meaning": field.description}
+            for name, field in Settings.model_fields.items()
+        }
+        if as_json:
+            _print_json(rows)
+        else:
+            _print_table(("Setting", "Value", "Meaning"), [(k, v["value"] or "", v["meaning"] or "") for k, v in rows.items()])
+        return
+    findings = examined(Settings())
+    if as_json:
+        _print_json([finding.as_json() for finding in findings])
+    else:
+        rows_ = [(f.name, f.version or "missing", f.remedy if f.missing else f.why) for f in findings]
+        _print_table(("What", "Version", ""), rows_)
+    if any(finding.missing and finding.needed for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT.pdf", help="Files or folders, then the PDF.")],
+    profile: Annotated[str, typer.Option(help="Name of a profile, or a TOML file.")] = "records-bitonal",
+    text: Annotated[Path | None, typer.Option(help="Also write what was read.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Also write every page as it goes into the PDF.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Pages at the same time.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make one PDF/A from files, without an order: for trying, scripting and comparing."""
+    if len(paths) < 2 or paths[-1].suffix.lower() != ".pdf":
+        raise typer.BadParameter("name at least one file to read and, last, the PDF to write")
+    settings = Settings()
+    with _progress("pages") as (progress, bar):
+        converted = convert_files(
+            paths[:-1],
+            paths[-1],
+            _named_profile(settings, profile),
+            settings,
+            jobs=jobs or settings.workers,
+            images=images,
+            on_start=lambda pages: progress.update(bar, total=pages),
+            on_page=lambda: progress.advance(bar),
+        )
+    if text is not None:
+        text.write_text(text_of(converted), encoding="utf-8")
+    if as_json:
+        _print_json(answers.converted_answer(converted))
+    else:
+        if converted.pdf is not None:
+            out.print(f"{converted.pdf}: {len(converted.pages)} pages, PDF/A-{converted.flavour}")
+        for held in converted.held:
+            err.print(f"Held: {held.file}, page {held.page_number}: {held.sentence}", markup=False)
+    if converted.held:
+        raise typer.Exit(HELD_EXIT)
+
+
+@order_app.command("open")
+def order_open(
+    customer: Annotated[str, typer.Option(help="Customer account code.")],
+    profile: Annotated[str, typer.Option(help="Name of a profile.")],
+    number: Annotated[str | None, typer.Option(help="Order number; without it the next of the year.")] = None,
+    service: Annotated[list[Service] | None, typer.Option(help="imaging (default), film; may be given twice.")] = None,
+    priority: Annotated[Priority, typer.Option()] = Priority.NORMAL,
+    due: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
+    expect_pages: Annotated[int | None, typer.Option(min=0)] = None,
+    series: Annotated[str, typer.Option(help="Records series.")] = "",
+    title: Annotated[str, typer.Option()] = "",
+    box: Annotated[list[str] | None, typer.Option(help="Box barcode; may be given often.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Open a work order."""
+    for what, name in (("customer", customer), ("number", number or "x")):
+        if not _is_name(name):
+            raise typer.BadParameter(f"{what}: letters, digits, '.', '_' and '-' only, at most 40, is {name!r}")
+    with _bureau() as bureau:
+        chosen = bureau.profiles.get(profile)
+        if chosen is None:
+            raise typer.BadParameter(f"there is no profile {profile!r}; there are {', '.join(bureau.profiles)}")
+        order = bureau.ledger.open_order(
+            customer=customer,
+            profile_name=chosen.name,
+            profile_digest=chosen.digest,
+            profile_document=chosen.document_json,
+            services=frozenset(service or [Service.IMAGING]),
+            priority=priority,
+            year=datetime.now(UTC).year,
+            who=_who(),
+            number=number,
+            title=title,
+            series=series,
+            due=None if due is None else date(due.year, due.month, due.day),
+            expect_pages=expect_pages,
+            boxes=tuple(box or ()),
+        )
+        (bureau.settings.folder("inbox") / order.number).mkdir(exist_ok=True)
+        if as_json:
+            _print_json(answers.order_line(order))
+        else:
+            out.print(f"{order.number}: drop batches into {bureau.settings.folder('inbox') / order.number}")
+
+
+@order_app.command("list")
+def order_list(as_json: Json = False) -> None:
+    """All work orders, newest first."""
+    with _bureau() as bureau:
+        orders = [answers.order_line(order) for order in bureau.ledger.orders()]
+        if as_json:
+            _print_json(orders)
+        else:
+            columns = ("number", "customer", "profile", "status", "priority", "due")
+            _print_table(columns, [[order[name] or "" for name in columns] for order in orders])
+
+
+@order_app.command("show")
+def order_show(number: str, as_json: Json = False) -> None:
+    """An order with its pages, batches, documents, rolls and charges."""
+    with _bureau() as bureau:
+        answer = _order_answer(bureau, number)
+    if as_json:
+        _print_json(answer)
+    else:
+        _print_order(answer)
+
+
+@order_app.command("close")
+def order_close(number: str, as_json: Json = False) -> None:
+    """Take no more batches; what is left is finished, filmed and packaged."""
+    with _bureau() as bureau:
+        order = bureau.ledger.close_order(number, who=_who())
+        if as_json:
+            _print_json(answers.order_line(order))
+        else:
+            out.print(f"{number} is closed. What is left is finished while `platen run` or `platen up` runs.")
+
+
+@order_app.command("reopen")
+def order_reopen(number: str, as_json: Json = False) -> None:
+    """Take batches again; what was delivered stays delivered."""
+    with _bureau() as bureau:
+        order = bureau.ledger.reopen_order(number, who=_who())
+        if as_json:
+            _print_json(answers.order_line(order))
+        else:
+            out.print(f"{number} is open.")
+
+
+@app.command()
+def ticket(
+    number: Annotated[str, typer.Argument(metavar="N")],
+    out_pdf: Annotated[Path, typer.Argument(metavar="OUT.pdf")],
+    box: Annotated[str | None, typer.Option(help="Box barcode to print on the ticket.")] = None,
+    separators: Annotated[int, typer.Option(min=0, help="Separator sheets to print behind it.")] = 1,
+) -> None:
+    """Print a batch ticket and separator sheets."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        write_sheet_pdf(out_pdf, ticket_for(order, box, bureau.settings.bureau_name), separators, order)
+        out.print(f"{out_pdf}: batch ticket and {separators} separator sheets", markup=False)
+
+
+@app.command()
+def intake(
+    path: Path,
+    order: Annotated[str, typer.Option(help="Work order number.")],
+    as_json: Json = False,
+) -> None:
+    """Take a folder or a file in by hand; it stays where it is."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is nothing at {path}")
+    with _bureau() as bureau:
+        if bureau.ledger.order(order) is None:
+            raise UnknownOrder(order)
+        delivery_id, task_id = bureau.ledger.announce_delivery(
+            source=str(path.resolve()), name=path.resolve().name, order_number=order, moves=False, who=_who()
+        )
+        task = bureau.ledger.claim_at_once(task_id, _who())
+        if task is not None:
+            do_task(bureau, task, owner=_who())
+        batch_id = bureau.ledger.batch_of_delivery(delivery_id)
+        if batch_id is None:
+            hold = bureau.ledger.hold_of(task_id)
+            err.print(hold.sentence if hold else bureau.ledger.delivery_outcome(delivery_id), markup=False)
+            raise typer.Exit(HELD_EXIT if hold else 1)
+        batch = bureau.ledger.batch(batch_id)
+        pages = len(bureau.ledger.pages_of_batch(batch_id))
+        if as_json:
+            _print_json({"order": order, "batch": batch.name, "digest": batch.digest, "pages": pages})
+        else:
+            out.print(f"{order}: batch {batch.name} with {pages} pages", markup=False)
+
+
+@app.command()
+def run(
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when nothing is left to do.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Pages at the same time.")] = None,
+) -> None:
+    """Watch the inbox and work, here."""
+    with _bureau() as bureau:
+        bureau.check_languages()
+        with _progress("pages") as (progress, bar):
+
+            def show() -> None:
+                done, all_pages = bureau.ledger.pages_done()
+                progress.update(bar, completed=done, total=all_pages)
+
+            run_floor(bureau, workers=workers or bureau.settings.workers, until_idle=until_idle, on_tick=show)
+        held = bureau.ledger.held()
+    if held:
+        err.print(f"{held} held for a person. See: platen held list")
+        raise typer.Exit(HELD_EXIT)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of the console.")] = 8080,
+    workers: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """Work until stopped. The web console is not built yet; until it is, this is `platen run`."""
+    err.print(f"The web console (port {port}) is not built yet: this runs watcher and workers. Ctrl-C stops.")
+    run(until_idle=False, workers=workers)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Queues by kind, pages a minute, backlog, expected finish by order."""
+    with _bureau() as bureau:
+        answer = answers.floor_answer(bureau.ledger.floor())
+    if as_json:
+        _print_json(answer)
+        return
+    kinds = answer["kinds"]
+    _print_table(
+        ("kind", "due", "running", "done", "held"),
+        [(kind, *(str(states[name]) for name in ("due", "running", "done", "held"))) for kind, states in kinds.items()],
+    )
+    speed = answer["pages_per_minute"]
+    out.print(f"pages a minute: {speed['1m']} (1 min), {speed['5m']} (5 min), {speed['60m']} (60 min)")
+    if answer["orders"]:
+        columns = ("number", "remaining", "expected_finish")
+        _print_table(columns, [[str(order[name] or "") for name in columns] for order in answer["orders"]])
+
+
+@held_app.command("list")
+def held_list(as_json: Json = False) -> None:
+    """Everything that waits for a person."""
+    with _bureau() as bureau:
+        holds = [answers.hold_line(hold) for hold in bureau.ledger.holds()]
+    if as_json:
+        _print_json(holds)
+        return
+    for hold in holds:
+        _print_hold(hold)
+    if not holds:
+        out.print("Nothing is held.")
+
+
+@held_app.command("show")
+def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """One held thing with what was measured on it."""
+    with _bureau() as bureau:
+        hold = review.hold_with_id(bureau, hold_id)
+        answer = answers.hold_line(hold)
+        if hold.page_id is not None:
+            page = bureau.ledger.page(hold.page_id)
+            answer |= {
+                "scan": bureau.relative(bureau.store.path(page.source)),
+                "image_in_file": page.index_in_file + 1,
+                "readings": dict(page.readings),
+            }
+    if as_json:
+        _print_json(answer)
+    else:
+        _print_hold(answer)
+        for name in ("scan", "image_in_file"):
+            if name in answer:
+                out.print(f"    {name.replace('_', ' ')}: {answer[name]}", markup=False)
+
+
+@held_app.command("release")
+def held_release(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, as_json: Json = False) -> None:
+    """Go on as it is, in spite of the refusal."""
+    with _decision(hold_id, "released", as_json) as (bureau, hold):
+        review.release(bureau, hold, who=_who(), why=why)
+
+
+@held_app.command("retry")
+def held_retry(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, as_json: Json = False) -> None:
+    """Do the same again."""
+    with _decision(hold_id, "due again", as_json) as (bureau, hold):
+        review.retry(bureau, hold, who=_who(), why=why)
+
+
+@held_app.command("waive")
+def held_waive(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, as_json: Json = False) -> None:
+    """Do without the page (or the repeated delivery); it is not billed."""
+    with _decision(hold_id, "waived", as_json) as (bureau, hold):
+        review.waive(bureau, hold, who=_who(), why=why)
+
+
+@held_app.command("rescan")
+def held_rescan(
+    hold_id: Annotated[int, typer.Argument(metavar="ID")],
+    why: Why,
+    scan: Annotated[Path, typer.Option(help="The new scan of the page.")],
+    as_json: Json = False,
+) -> None:
+    """Put a new scan in the place of the held page."""
+    if not scan.is_file():
+        raise FileNotFoundError(f"There is no file {scan}")
+    with _decision(hold_id, "replaced by the rescan", as_json) as (bureau, hold):
+        review.rescan(bureau, hold, scan, who=_who(), why=why)
+
+
+@film_app.command("plan")
+def film_plan(number: Annotated[str, typer.Argument(metavar="N")], as_json: Json = False) -> None:
+    """How an order's documents would lie on rolls."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        rows = [
+            {
+                "roll": plan.index,
+                "frames": len(plan.frames),
+                "pages": len(plan.page_frames),
+                "documents": len(plan.spans),
+                "length_mm": round(plan.length_mm, 1),
+                "capacity_frames": plan.capacity_frames,
+            }
+            for plan in planned_film(bureau, order)
+        ]
+    if as_json:
+        _print_json(rows)
+    else:
+        names = ("roll", "frames", "pages", "documents", "length_mm", "capacity_frames")
+        _print_table(names, [[str(row[name]) for name in names] for row in rows])
+
+
+@film_app.command("check")
+def film_check(folder: Annotated[Path, typer.Argument(metavar="DIR")], as_json: Json = False) -> None:
+    """Check a film folder: every frame, every table, every digest."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}")
+    report = check_film_folder(folder)
+    if as_json:
+        _print_json(
+            {
+                "good": report.good,
+                "rolls": report.rolls,
+                "frames": report.frames,
+                "pages": report.pages,
+                "documents": report.documents,
+                "problems": list(report.problems),
+            }
+        )
+    else:
+        for problem in report.problems:
+            out.print(problem, markup=False)
+        word = "good" if report.good else "NOT good"
+        out.print(f"{folder}: {report.rolls} rolls, {report.frames} frames: {word}", markup=False)
+    if not report.good:
+        raise typer.Exit(1)
+
+
+@profiles_app.command("list")
+def profiles_list(as_json: Json = False) -> None:
+    """The profiles of this installation."""
+    profiles = load_profiles(Settings().profiles)
+    rows = [
+        {"name": p.name, "title": p.title, "flavour": p.pdfa.flavour, "digest": p.digest} for p in profiles.values()
+    ]
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(("name", "title", "flavour"), [(r["name"], r["title"], r["flavour"]) for r in rows])
+
+
+@profiles_app.command("show")
+def profiles_show(name: str, as_json: Json = False) -> None:
+    """One profile with every setting, defaults included."""
+    profile = _named_profile(Settings(), name)
+    answer = {
+        "name": profile.name,
+        "title": profile.title,
+        "digest": profile.digest,
+        "read": profile.read.model_dump(mode="json"),
+        "page": [{"stage": c.name, **c.settings.model_dump(mode="json")} for c in profile.page],
+        "recognize": [{"stage": c.name, **c.settings.model_dump(mode="json")} for c in profile.recognize],
+        **{
+            table: getattr(profile, table).model_dump(mode="json")
+            for table in ("documents", "delivery", "pdfa", "package", "film", "quality", "billing")
+        },
+    }
+    if as_json:
+        _print_json(answer)
+    else:
+        out.print(json.dumps(answer, indent=2, ensure_ascii=False), markup=False)
+
+
+@profiles_app.command("check")
+def profiles_check() -> None:
+    """Check all profiles and rate cards."""
+    profiles = load_profiles(Settings().profiles)
+    out.print(f"{len(profiles)} profiles are good: {', '.join(profiles)}")
+
+
+@contextmanager
+def _bureau() -> Iterator[Bureau]:
+    bureau = Bureau.open(Settings())
+    try:
+        yield bureau
+    finally:
+        bureau.close()
+
+
+@contextmanager
+def _decision(hold_id: int, outcome: str, as_json: bool) -> Iterator[tuple[Bureau, Hold]]:
+    with _bureau() as bureau:
+        hold = review.hold_with_id(bureau, hold_id)
+        yield bureau, hold
+        if as_json:
+            _print_json({"id": hold_id, "outcome": outcome})
+        else:
+            out.print(f"{hold_id}: {outcome}")
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[tuple[Progress, Any]]:
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=not err.is_terminal, disable=not err.is_terminal) as progress:
+        yield progress, progress.add_task(what, total=None)
+
+
+def _named_profile(settings: Settings, name: str) -> Profile:
+    path = Path(name) if name.endswith(".toml") else settings.profiles / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in settings.profiles.glob("*.toml")))
+        raise typer.BadParameter(f"there is no profile {name!r}; there are {known}")
+    return load_profile(path)
+
+
+def _order_answer(bureau: Bureau, number: str) -> dict[str, Any]:
+    report = bureau.ledger.order_report(number)
+    if report is None:
+        raise UnknownOrder(number)
+    return answers.order_answer(bureau, report)
+
+
+def _print_order(answer: dict[str, Any]) -> None:
+    out.print(
+        f"{answer['number']}  {answer['status']}  customer {answer['customer']}  profile {answer['profile']}",
+        markup=False,
+    )
+    rows = [
+        (name, pages)
+        for name, pages in [("all", answer["pages"]), *((b["name"], b["pages"]) for b in answer["batches"])]
+    ]
+    columns = ("received", "billable", "held", "open")
+    reasons = ("separator", "blank", "rescan", "waived")
+    _print_table(
+        ("pages", *columns, *reasons),
+        [(name, *(str(p[c]) for c in columns), *(str(p["excluded"][r]) for r in reasons)) for name, p in rows],
+    )
+    if answer["documents"]:
+        _print_table(
+            ("document", "title", "pages", "PDF/A", "confidence", "pdf"),
+            [
+                (
+                    d["id"],
+                    d["title"],
+                    str(d["pages"]),
+                    d["flavour"] or "",
+                    f"{d['mean_confidence'] or 0:.2f}",
+                    d["pdf"] or "",
+                )
+                for d in answer["documents"]
+            ],
+        )
+    for roll in answer["rolls"]:
+        out.print(
+            f"roll {roll['number']}: {roll['frames']} frames, {roll['folder'] or 'not written yet'}", markup=False
+        )
+    for title, lines in (("charges", answer["charges"]), ("not yet charged", answer["charges_so_far"])):
+        if lines:
+            _print_table(
+                (title, "", "quantity", "price", "amount"),
+                [(c["fee_code"], c["title"], c["quantity"], c["unit_price"], c["amount"]) for c in lines],
+            )
+    if answer["package"]:
+        out.print(f"package: {answer['package']}", markup=False)
+
+
+def _print_hold(hold: dict[str, Any]) -> None:
+    place = ", ".join(
+        text
+        for text in (
+            f"page {hold['page_number']}" if hold["page_number"] else "",
+            hold["file"] or "",
+            f"batch {hold['batch']}" if hold["batch"] else "",
+            hold["order"] or "",
+        )
+        if text
+    )
+    out.print(f"{hold['id']}  {hold['code']}  {place}\n    {hold['sentence']}", markup=False)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_safe(cell) for cell in row))
+    out.print(table)
+
+
+def _print_json(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=1) + "\n")
+
+
+def _safe(text: str) -> str:
+    """Text from outside, without what a terminal or the table would take for an instruction."""
+    return escape("".join(c if c.isprintable() else "�" for c in text))
+
+
+def _plain(error: Exception) -> str:
+    return _safe(str(error))
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 40 and text.isascii() and all(c.isalnum() or c in "._-" for c in text) and text[0] != "."
+
+
+if __name__ == "__main__":
+    main()

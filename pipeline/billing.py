@@ -1,0 +1,124 @@
+"""Count what was done, price it by a rate card. Money is decimal from end to end."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.model import Charge, Usage
+
+_CENT = Decimal("0.01")
+_PRICE_STEP = Decimal("0.0001")  # the ledger keeps 1/10,000 of the currency unit; fees go down to $.085 (DOMAIN 6.1)
+
+
+class BadRateCard(ValueError):
+    """A rate card that cannot be used; the message names the file and the fault."""
+
+
+class Fee(BaseModel):
+    """One price: what is counted, in which units, from which day on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str = Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,18}$")
+    title: str
+    counts: Literal["billable_pages", "documents", "film_frames", "rolls"]
+    price: Decimal = Field(ge=0)
+    unit_size: int = Field(1, ge=1, description="units counted for one price; a part counts as a whole")
+    authority: str = Field("", description="rule or law that sets the fee")
+    effective_from: date
+    effective_to: date | None = None
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def _price_is_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError("write the price in quotes, so that it stays exact")
+        return value
+
+    @field_validator("price")
+    @classmethod
+    def _price_is_kept_exactly(cls, value: Decimal) -> Decimal:
+        if value != value.quantize(_PRICE_STEP):
+            raise ValueError("at most four decimals")
+        return value.quantize(_PRICE_STEP)
+
+
+class RateCard(BaseModel):
+    """Prices of a customer, or of everybody."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    currency: str = "USD"
+    fee: tuple[Fee, ...]
+
+    def fees_on(self, day: date) -> list[Fee]:
+        """The fees that are in force on a day."""
+        return [
+            fee
+            for fee in self.fee
+            if fee.effective_from <= day and (fee.effective_to is None or day <= fee.effective_to)
+        ]
+
+
+def load_rate_card(folder: Path, customer: str, standard: str) -> RateCard:
+    """The customer's own card (`rates/<customer>.toml`) if there is one, else the standard one.
+
+    Raises:
+        BadRateCard: there is none, it does not parse, or two fees with one code are in force at once.
+    """
+    own = folder / f"{customer.lower()}.toml"
+    path = own if own.is_file() else folder / f"{standard}.toml"
+    try:
+        card = RateCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise BadRateCard(f"There is no rate card {path.name} in {folder}.") from None
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise BadRateCard(f"{path.name}: {error}") from error
+    for fee in card.fee:
+        others = [other for other in card.fee if other.code == fee.code and other is not fee]
+        if any(_overlap(fee, other) for other in others):
+            raise BadRateCard(f"{path.name}: two fees {fee.code} are in force at the same time")
+    return card
+
+
+def charges(usage: Usage, charged: Sequence[Charge], card: RateCard, *, on: date, delivery: int) -> list[Charge]:
+    """What is charged now: what has been done, less what was charged before.
+
+    An amount is rounded half up to cents, line by line; a part of a unit counts as a whole one.
+    """
+    counted: Mapping[str, int] = {
+        "billable_pages": usage.billable_pages,
+        "documents": usage.documents,
+        "film_frames": usage.film_frames,
+        "rolls": usage.rolls,
+    }
+    lines = []
+    for fee in card.fees_on(on):
+        units = (Decimal(counted[fee.counts]) / fee.unit_size).to_integral_value(ROUND_CEILING)
+        before = sum((line.quantity for line in charged if line.fee_code == fee.code), Decimal(0))
+        if (quantity := units - before) > 0:
+            lines.append(
+                Charge(
+                    fee_code=fee.code,
+                    title=fee.title,
+                    quantity=quantity,
+                    unit_price=fee.price,
+                    amount=(quantity * fee.price).quantize(_CENT, ROUND_HALF_UP),
+                    delivery=delivery,
+                )
+            )
+    return lines
+
+
+def _overlap(one: Fee, other: Fee) -> bool:
+    return one.effective_from <= (other.effective_to or date.max) and other.effective_from <= (
+        one.effective_to or date.max
+    )

@@ -1,0 +1,107 @@
+"""Everything a verb needs, opened together: ledger, store, profiles, settings, and a place for risky work."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.ledger import Ledger, LedgerUnusable
+from pipeline.model import WorkOrder
+from pipeline.profile import Profile, load_profiles, profile_from_json
+from pipeline.sandbox import Sandbox
+from pipeline.settings import Settings
+from pipeline.store import Store
+from stages.errors import LanguageMissing
+from stages.ocr import missing_languages
+
+FOLDERS = ("inbox", "error", "done", "outbox", "film")
+
+
+@dataclass(frozen=True)
+class Bureau:
+    """One opened installation. Every verb takes it first."""
+
+    settings: Settings
+    ledger: Ledger
+    store: Store
+    sandbox: Sandbox
+    _profiles_of_orders: dict[str, Profile] = field(default_factory=dict)
+
+    @classmethod
+    def init(cls, settings: Settings) -> Bureau:
+        """Make the home where it is missing, bring the ledger to this version, and open both."""
+        for name in FOLDERS:
+            settings.folder(name).mkdir(parents=True, exist_ok=True)
+        Store(settings.store_folder).make()
+        ledger = Ledger(settings.ledger_url)
+        ledger.migrate()
+        ledger.close()
+        return cls.open(settings)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Bureau:
+        """Open what `init` has made.
+
+        Raises:
+            LedgerUnusable: there is no home here yet, or its ledger is of another version.
+        """
+        if not settings.home.is_dir():
+            raise LedgerUnusable(f"There is no home at {settings.home} yet. Run: platen init")
+        ledger = Ledger(settings.ledger_url)
+        ledger.check_version()
+        return cls(
+            settings=settings,
+            ledger=ledger,
+            store=Store(settings.store_folder),
+            sandbox=Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds),
+        )
+
+    def close(self) -> None:
+        """Stop the children and give the connections back."""
+        self.sandbox.close()
+        self.ledger.close()
+
+    @cached_property
+    def profiles(self) -> dict[str, Profile]:
+        """The profiles of this installation by name.
+
+        Raises:
+            BadProfile: one of them is bad.
+        """
+        return load_profiles(self.settings.profiles)
+
+    def profile_of(self, order: WorkOrder) -> Profile:
+        """The profile as it was when the order was opened."""
+        if order.profile_digest not in self._profiles_of_orders:
+            kept = self.ledger.profile_document(order.profile_digest)
+            self._profiles_of_orders[order.profile_digest] = profile_from_json(kept)
+        return self._profiles_of_orders[order.profile_digest]
+
+    def check_languages(self) -> None:
+        """Make sure that the recogniser has every language that a profile names.
+
+        Raises:
+            LanguageMissing: it has not.
+        """
+        wanted = {language for profile in self.profiles.values() for language in profile.languages}
+        if missing := missing_languages(tuple(sorted(wanted))):
+            raise LanguageMissing(missing)
+
+    def relative(self, path: Path) -> str:
+        """A path as people are told it: relative to the home."""
+        return path.relative_to(self.settings.home).as_posix()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder on the store's file system for files on their way into it; emptied afterwards."""
+        self.store.scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self.store.scratch))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

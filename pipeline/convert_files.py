@@ -1,0 +1,213 @@
+"""One PDF/A from files, without an order and without a ledger: for trying, scripting and comparing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.convert import PrepareJob, RecognizeJob, prepare_file, recognize_file
+from pipeline.intake import natural_key, scan_files
+from pipeline.packaging import DocumentJob, write_document
+from pipeline.profile import Profile
+from pipeline.sandbox import Sandbox
+from pipeline.settings import Settings
+from stages.errors import NotPdfA, Refusal
+from stages.page_file import read_page_file
+from stages.page_image import Reading
+from stages.read import page_count
+from stages.xmp import DocumentMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedPage:
+    """A page that went into the PDF."""
+
+    file: str
+    page_number: int
+    readings: dict[str, Reading]
+    prepare_s: float
+    recognize_s: float
+    image: Path
+    text_file: Path | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPage:
+    """A page that could not be converted, and why."""
+
+    file: str
+    page_number: int
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What became of the files; `pdf` is None when no page could be converted."""
+
+    pdf: Path | None
+    flavour: str
+    pages: tuple[ConvertedPage, ...]
+    held: tuple[HeldPage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    path: Path
+    index: int
+
+
+def convert_files(
+    inputs: Sequence[Path],
+    out: Path,
+    profile: Profile,
+    settings: Settings,
+    *,
+    jobs: int,
+    images: Path | None = None,
+    on_start: Callable[[int], None] = lambda pages: None,
+    on_page: Callable[[], None] = lambda: None,
+) -> Converted:
+    """Convert files (a folder stands for the files in it, in natural order) to one PDF/A.
+
+    `images` also gets every page as it goes into the PDF, as `NNNN.tif`, numbered from 1.
+
+    Raises:
+        FileNotFoundError: an input is not there.
+        NotPdfA: the written file does not conform; it is not left behind.
+    """
+    sandbox = Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if images is not None:
+        images.mkdir(parents=True, exist_ok=True)
+    pages: list[ConvertedPage] = []
+    held: list[HeldPage] = []
+    with tempfile.TemporaryDirectory(prefix="platen-") as scratch, ThreadPoolExecutor(jobs) as pool:
+        try:
+            sources = list(_sources(inputs, sandbox))
+            on_start(len(sources))
+
+            def one(number: int, source: _Source) -> ConvertedPage | HeldPage:
+                done = _convert_one(sandbox, source, profile, Path(scratch), number)
+                on_page()
+                return done
+
+            for done in pool.map(one, range(1, len(sources) + 1), sources):
+                if isinstance(done, HeldPage):
+                    held.append(done)
+                else:
+                    pages.append(done)
+            written = None
+            if pages:
+                written = out
+                _write(sandbox, pages, out, profile, Path(scratch))
+                for number, page in enumerate(pages, start=1):
+                    if images is not None:
+                        sandbox.call("Writing the image", _write_image, page.image, images / f"{number:04d}.tif")
+        finally:
+            sandbox.close()
+    return Converted(pdf=written, flavour=profile.pdfa.flavour, pages=tuple(pages), held=tuple(held))
+
+
+def _sources(inputs: Sequence[Path], sandbox: Sandbox) -> Iterator[_Source]:
+    for path in inputs:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file {path}")
+        root = path if path.is_dir() else path.parent
+        for name in sorted(scan_files(path), key=natural_key):
+            try:
+                count = sandbox.call("Counting pages", page_count, root / name)
+            except Refusal:
+                count = 1  # preparing it will tell what is wrong
+            for index in range(count):
+                yield _Source(name if path.is_dir() else str(path), root / name, index)
+
+
+def _convert_one(
+    sandbox: Sandbox, source: _Source, profile: Profile, scratch: Path, number: int
+) -> ConvertedPage | HeldPage:
+    job = PrepareJob(
+        source=source.path,
+        page_index=source.index,
+        read=profile.read,
+        calls=profile.page,
+        delivery=profile.delivery,
+        waived=frozenset(),
+        folder=scratch,
+        name=f"{number:06d}",
+    )
+    try:
+        return sandbox.call("Converting the page", _convert_page, job, profile, source.name)
+    except Refusal as refusal:
+        return HeldPage(file=source.name, page_number=source.index + 1, code=refusal.code, sentence=refusal.sentence)
+
+
+def _convert_page(job: PrepareJob, profile: Profile, name: str) -> ConvertedPage:
+    begin = time.perf_counter()
+    prepared = prepare_file(job)
+    middle = time.perf_counter()
+    text_file, text, readings = None, "", dict(prepared.readings)
+    if profile.recognize:
+        dpi = prepared.readings["page.dpi"]
+        assert isinstance(dpi, float)
+        recognized = recognize_file(
+            RecognizeJob(prepared=prepared.file, dpi=dpi, calls=profile.recognize, waived=frozenset())
+        )
+        text_file = job.folder / f"{job.name}.json"
+        text_file.write_bytes(recognized.text.to_json())
+        text = recognized.text.plain_text
+        readings.update(recognized.readings)
+    return ConvertedPage(
+        file=name,
+        page_number=job.page_index + 1,
+        readings=readings,
+        prepare_s=middle - begin,
+        recognize_s=time.perf_counter() - middle,
+        image=prepared.file,
+        text_file=text_file,
+        text=text,
+    )
+
+
+def _write(sandbox: Sandbox, pages: Sequence[ConvertedPage], out: Path, profile: Profile, scratch: Path) -> None:
+    places = []
+    for page in pages:
+        dpi = page.readings["page.dpi"]
+        assert isinstance(dpi, float)
+        places.append((page.image, dpi, page.text_file))
+    now = datetime.now(UTC)
+    job = DocumentJob(
+        pages=tuple(places),
+        out=scratch / "document.pdf",
+        metadata=DocumentMetadata(title=out.stem, created=now, languages=profile.languages, page_count=len(pages)),
+        flavour=profile.pdfa.flavour,
+    )
+    report = sandbox.call("Writing the PDF", write_document, job, timeout_s=120 + 0.5 * len(pages))
+    if not report.passed:
+        raise NotPdfA(report.flavour, list(report.problems))
+    part = out.with_name(f".{out.name}.part")
+    shutil.copyfile(job.out, part)
+    part.replace(out)
+
+
+def _write_image(prepared: Path, target: Path) -> None:
+    if prepared.suffix == ".tif":
+        shutil.copyfile(prepared, target)
+        return
+    page = read_page_file(prepared)
+    Image.fromarray(page.pixels).save(target, compression="tiff_deflate", dpi=(page.dpi, page.dpi))
+
+
+def text_of(converted: Converted) -> str:
+    """What was read, page by page, with a form feed between pages."""
+    return "\f".join(page.text for page in converted.pages) + "\n"

@@ -1,0 +1,253 @@
+"""A dropped folder or file becomes a batch, whole or not at all; what cannot be taken goes to error/ with WHY."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.bureau import Bureau
+from pipeline.ledger import OrderNotOpen
+from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, WorkOrder
+from pipeline.store import fsync_folder
+from stages.errors import Refusal, StageCrashed, StageTimedOut
+from stages.page_image import PageImage
+from stages.read import Settings as ReadSettings
+from stages.read import page_count, read_page
+from stages.separators import Settings as SeparatorSettings
+from stages.separators import separators
+from stages.sheets import Ticket, ticket_sheet
+
+log = logging.getLogger(__name__)
+
+WORK_FOLDER = ".work"  # inside the inbox, so that a claim is a rename on one file system
+READY_MARKERS = frozenset({".ready", ".done"})
+_JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__macosx", "$recycle.bin"})
+_JUNK_ENDINGS = (".part", ".tmp", ".crdownload", ".lnk")
+
+
+class RepeatedDelivery(Refusal):
+    """The same files came before for the same order."""
+
+    code: ClassVar[str] = "same-delivery-twice"
+
+    def __init__(self, name: str, order: str) -> None:
+        super().__init__(
+            f"“{name}” holds exactly the files of a batch that order {order} has already. Nothing was taken or billed. "
+            "Release it to take it as a further batch, or waive it to set it aside."
+        )
+
+
+class RefusedDelivery(Exception):
+    """The delivery cannot be taken at all; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredFile:
+    """One file of a delivery: its path inside it, its size, its digest."""
+
+    name: str
+    size: int
+    digest: Sha256
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is left behind by systems and never a scan."""
+    lowered = name.lower()
+    return lowered.startswith((".", "~")) or lowered.endswith(("~", *_JUNK_ENDINGS)) or lowered in _JUNK_NAMES
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts `page 2` before `page 10`, folder by folder."""
+    parts = re.split(r"(\d+)", name.casefold().replace("/", "\0"))
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
+
+
+def scan_files(root: Path) -> list[str]:
+    """The files of a delivery, as paths inside it with forward slashes, in natural order, junk left out.
+
+    Links are not followed and not taken: what is delivered must be in the delivery.
+    """
+    if root.is_file():
+        return [root.name]
+    found: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        for name in files:
+            path = Path(folder, name)
+            if not is_junk(name) and name != "WHY.txt" and path.is_file() and not path.is_symlink():
+                found.append(path.relative_to(root).as_posix())
+    return sorted(found, key=natural_key)
+
+
+def batch_digest(files: Iterable[DeliveredFile]) -> str:
+    """The identity of a delivery: its names, sizes and contents, in whatever order and place they came."""
+    lines = sorted(f"{file.name}\t{file.size}\t{file.digest}" for file in files)
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
+    """Do a RECEIVE_BATCH task: take the delivery in, or refuse it whole.
+
+    Raises:
+        RepeatedDelivery: the order has had exactly these files; a person decides.
+    """
+    delivery = bureau.ledger.delivery(DeliveryId(task.subject_id))
+    try:
+        place = _claimed_place(bureau, delivery)
+        names = scan_files(place)
+        if not names:
+            raise RefusedDelivery("There is no file in it. Drop the folder again when the scans are in it.")
+        root = place if place.is_dir() else place.parent
+        files = [_stored(bureau, root, name) for name in names]
+        order = _order_of(bureau, delivery, files[0])
+        pages = _pages(bureau, files)
+        try:
+            batch = bureau.ledger.record_received(task, order.id, delivery, batch_digest(files), pages, who=who)
+        except OrderNotOpen as error:
+            raise RefusedDelivery(
+                f"{error} Reopen it (platen order reopen {order.number}), then drop this again."
+            ) from error
+    except RefusedDelivery as refused:
+        bureau.ledger.record_refused_delivery(task, delivery.id, str(refused), who=who)
+        log.warning("delivery %d refused", delivery.id)
+        clear_away(bureau, delivery.id, str(refused), done=False)
+        return
+    if batch is None:
+        raise RepeatedDelivery(delivery.name, order.number)
+    log.info("received batch %d: %d pages in %d files", batch, len(pages), len(files))
+    clear_away(bureau, delivery.id, "received", done=True)
+
+
+def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: bool) -> None:
+    """Move a decided delivery to its last place: done/ or error/ with WHY.txt. Safe to repeat after a crash."""
+    delivery = bureau.ledger.delivery(delivery_id)
+    work = _work_folder(bureau, delivery_id)
+    inner = work / delivery.name
+    if delivery.moves and inner.exists():
+        if done:
+            target = _free(bureau.settings.folder("done") / (delivery.order_number or "no-order") / delivery.name)
+            moved = inner
+        else:
+            target = _free(bureau.settings.folder("error") / _stem(delivery.name))
+            moved = inner if inner.is_dir() else work  # a single file gets a folder to lie in with its reason
+            _write_why(moved, delivery.name, outcome)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        moved.rename(target)
+        fsync_folder(target.parent)
+    if work.is_dir():
+        work.rmdir()
+    bureau.ledger.finish_delivery(delivery_id, outcome)
+
+
+def finish_interrupted(bureau: Bureau) -> None:
+    """Move what was decided but not yet moved when the power went."""
+    for delivery_id, outcome, received in bureau.ledger.decided_deliveries():
+        clear_away(bureau, delivery_id, outcome or "received", done=received)
+
+
+def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
+    """Where the delivery's files are, out of everybody's way."""
+    source = Path(delivery.source)
+    if not delivery.moves:
+        if not source.exists():
+            raise RefusedDelivery(f"{source} is not there any more.")
+        return source
+    inner = _work_folder(bureau, delivery.id) / delivery.name
+    if not inner.exists():
+        if not source.exists():
+            raise RefusedDelivery(f"{source} was taken away before it could be received. Drop it again.")
+        inner.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(inner)
+        fsync_folder(inner.parent)
+    return inner
+
+
+def _stored(bureau: Bureau, root: Path, name: str) -> DeliveredFile:
+    path = root / name
+    return DeliveredFile(name=name, size=path.stat().st_size, digest=bureau.store.put_file(path))
+
+
+def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkOrder:
+    number = delivery.order_number
+    if number is None:
+        try:
+            number = bureau.sandbox.call("Reading the ticket", ticket_on, bureau.store.path(first.digest))
+        except Refusal as refusal:
+            raise RefusedDelivery(
+                f"It lies outside any order's folder, and its first sheet ({first.name}) cannot be read for a ticket: "
+                f"{refusal.sentence}"
+            ) from refusal
+        if not number:
+            raise RefusedDelivery(
+                "It lies outside any order's folder, and its first sheet is no batch ticket. Drop it into "
+                "inbox/<order number>/, or put a ticket (platen ticket <order number>) on top and scan again."
+            )
+    order = bureau.ledger.order(number)
+    if order is None:
+        raise RefusedDelivery(f"There is no work order {number}. Open it (platen order open), then drop this again.")
+    if order.status is not OrderStatus.OPEN:
+        raise RefusedDelivery(
+            f"Work order {number} is {order.status.value}. Reopen it (platen order reopen {number}), then drop this "
+            "again."
+        )
+    return order
+
+
+def ticket_on(path: Path) -> str:
+    """The order number that a ticket on the first page of a file names; empty when there is no ticket."""
+    page = separators(read_page(path, 0, ReadSettings()), SeparatorSettings())
+    return str(page.readings.get("separators.ticket") or "")
+
+
+def ticket_for(order: WorkOrder, box: str | None, bureau_name: str) -> PageImage:
+    """The batch ticket of an order, ready to print."""
+    details = {"Customer": order.customer, "Title": order.title, "Series": order.series}
+    pixels = ticket_sheet(
+        Ticket(order_number=order.number, box=box or ""),
+        bureau_name=bureau_name,
+        details={name: value for name, value in details.items() if value},
+    )
+    return PageImage(pixels=pixels > 127, dpi=300.0)
+
+
+def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]:
+    pages = []
+    for file in files:
+        try:
+            count = bureau.sandbox.call("Counting pages", page_count, bureau.store.path(file.digest))
+        except (Refusal, StageCrashed, StageTimedOut):
+            count = 1  # it is one page of the count, and preparing will hold it with the reason
+        pages += [
+            ReceivedPage(file=file.name, index_in_file=index, pages_in_file=count, source=file.digest)
+            for index in range(count)
+        ]
+    return pages
+
+
+def _work_folder(bureau: Bureau, delivery_id: DeliveryId) -> Path:
+    return bureau.settings.folder("inbox") / WORK_FOLDER / str(delivery_id)
+
+
+def _write_why(folder: Path, name: str, reason: str) -> None:
+    (folder / "WHY.txt").write_text(
+        f"“{name}” was not taken in. Nothing was counted or billed.\n\n{reason}\n", encoding="utf-8"
+    )
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem or name
+
+
+def _free(path: Path) -> Path:
+    """The path, or the path with a number if something lies there."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name} ({number})")
+    return candidate

@@ -1,0 +1,380 @@
+"""One document's PDF/A; one order's package: a BagIt bag with documents, index, evidence and a transmittal page."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import bagit
+
+from pipeline.billing import charges, load_rate_card
+from pipeline.bureau import Bureau
+from pipeline.film_rolls import film_places, finish_film
+from pipeline.model import (
+    Batch,
+    BatchId,
+    Document,
+    DocumentId,
+    PageCounts,
+    Sha256,
+    Task,
+    WorkOrder,
+)
+from pipeline.store import file_digest, fsync_folder
+from pipeline.transmittal import write_transmittal
+from stages.errors import NotPdfA, Refusal
+from stages.page_file import write_page_file
+from stages.page_image import PageImage, TextLayer
+from stages.pdfa import Flavour, PdfPage, ValidationReport, check_pdfa, write_pdfa
+from stages.sheets import separator_sheet
+from stages.xmp import DocumentMetadata
+
+_SECONDS_A_PAGE = 0.5  # generous: laying a page into the PDF takes milliseconds
+_NAME_LENGTH = 60
+INDEX_COLUMNS = (
+    "document_id", "title", "file", "pages", "batch", "series", "box", "sha256", "size_bytes", "pdfa", "conforms",
+    "mean_confidence", "roll", "first_frame", "last_frame",
+)  # fmt: skip
+_COLUMN_MEANINGS = {
+    "document_id": "the bureau's own number of the document; unique for ever",
+    "title": "name of the dropped folder or file; a leading apostrophe keeps spreadsheets from taking it for a formula",
+    "file": "path of the PDF/A inside data/",
+    "pages": "pages in the file",
+    "batch": "delivery the pages came with",
+    "series": "records series of the work order",
+    "box": "box barcode, where the order names one box",
+    "sha256": "SHA-256 of the file",
+    "size_bytes": "size of the file",
+    "pdfa": "PDF/A part and level",
+    "conforms": "whether every check of the file passed; see reports/",
+    "mean_confidence": "mean word confidence of the recognition, 0 to 1",
+    "roll": "microfilm roll",
+    "first_frame": "first frame of the document on that roll",
+    "last_frame": "last frame of the document on that roll",
+}
+
+
+class PackageNotSound(Refusal):
+    """The written bag does not pass its own validation."""
+
+    code: ClassVar[str] = "package-not-sound"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The package does not pass its check: {problem}. It was not handed over. Retry it.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentJob:
+    """What writing one document takes; pages are page file, resolution, text layer file."""
+
+    pages: tuple[tuple[Path, float, Path | None], ...]
+    out: Path
+    metadata: DocumentMetadata
+    flavour: Flavour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagFile:
+    """One file to copy into a bag: its path inside data/, where it lies, its digest."""
+
+    name: str
+    source: Path
+    digest: Sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagJob:
+    """What writing a bag takes; `texts` are small files given whole."""
+
+    folder: Path
+    files: tuple[BagFile, ...]
+    texts: tuple[tuple[str, bytes], ...]
+    info: dict[str, str]
+
+
+def package_document(bureau: Bureau, task: Task, *, who: str) -> None:
+    """Do a PACKAGE_DOCUMENT task: one PDF/A, checked before it counts.
+
+    Raises:
+        NotPdfA: the file does not conform; it is kept from delivery.
+    """
+    document = bureau.ledger.document(DocumentId(task.subject_id))
+    pages = bureau.ledger.pages_of_document(document.id)
+    if not pages:
+        bureau.ledger.record_empty_document(task, who=who)
+        return
+    order = bureau.ledger.order_by_id(document.order_id)
+    profile = bureau.profile_of(order)
+    batch = bureau.ledger.batch(document.batch_id)
+    metadata = DocumentMetadata(
+        title=document.title,
+        created=batch.received_at,
+        creator=bureau.settings.bureau_name,
+        identifier=document.public_id,
+        languages=profile.languages,
+        work_order=order.number,
+        customer_account=order.customer,
+        batch_id=batch.name,
+        document_id=document.public_id,
+        series_title=order.series,
+        box_barcode=order.boxes[0] if len(order.boxes) == 1 else "",
+        scan_date=batch.received_at.date(),
+        page_count=len(pages),
+        source_sha256=tuple(dict.fromkeys(page.source for page in pages)),
+    )
+    with bureau.scratch() as folder:
+        job = DocumentJob(
+            pages=tuple(
+                (
+                    bureau.store.path(Sha256(str(page.prepared))),
+                    page.dpi,
+                    None if page.text is None else bureau.store.path(page.text),
+                )
+                for page in pages
+            ),
+            out=folder / "document.pdf",
+            metadata=metadata,
+            flavour=profile.pdfa.flavour,
+        )
+        report = bureau.sandbox.call(
+            "Writing the PDF", write_document, job, timeout_s=120 + _SECONDS_A_PAGE * len(pages)
+        )
+        if not report.passed:
+            raise NotPdfA(report.flavour, list(report.problems))
+        size = job.out.stat().st_size
+        pdf = bureau.store.take_file(job.out)
+    evidence = {"document": document.public_id, "sha256": pdf, **report.as_dict()}
+    kept = bureau.store.put_bytes(json.dumps(evidence, indent=1, sort_keys=True).encode())
+    bureau.ledger.record_packaged(task, pdf, size, report.flavour, kept, who=who)
+
+
+def write_document(job: DocumentJob) -> ValidationReport:
+    """Write one PDF/A page by page, and check the file that was written."""
+    write_pdfa(_pdf_pages(job), job.out, job.metadata, job.flavour)
+    return check_pdfa(job.out, job.flavour)
+
+
+def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
+    """Do a DELIVER_ORDER task: film handed over, package written, charges made.
+
+    Raises:
+        FilmNotSound: the film folder does not pass its check.
+        PackageNotSound: the bag does not.
+    """
+    assert task.order_id is not None
+    order = bureau.ledger.order_by_id(task.order_id)
+    profile = bureau.profile_of(order)
+    finish_film(bureau, order, task.round)
+    report = bureau.ledger.order_report(order.number)
+    assert report is not None
+    seals = {batch.id: batch_seal(bureau, batch.id) for batch, _ in report.batches}
+    card = load_rate_card(bureau.settings.profiles / "rates", order.customer, profile.billing.rate_card)
+    today = datetime.now(UTC).date()
+    lines = charges(report.usage, report.charges, card, on=today, delivery=task.round)
+    target = package_folder(bureau, order, task.round)
+    if not target.is_dir():  # it is there when the power went between writing and recording
+        part = target.with_name(f".{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        documents = [document for document in report.documents if document.pdf is not None]
+        with bureau.scratch() as scratch:
+            sheet = scratch / "transmittal.pdf"
+            write_transmittal(
+                sheet,
+                bureau_name=bureau.settings.bureau_name,
+                order=order,
+                pages=report.pages,
+                batches=report.batches,
+                documents=documents,
+                rolls=[roll for roll in report.rolls if roll.round == task.round],
+                seals=seals,
+                lines=lines,
+                today=today,
+                delivery=task.round,
+            )
+            transmittal = BagFile(name=sheet.name, source=sheet, digest=file_digest(sheet))
+            bureau.sandbox.call(
+                "Writing the package",
+                write_bag,
+                _bag_job(bureau, order, documents, report.batches, transmittal, part, task.round),
+                timeout_s=600 + 10.0 * len(documents),
+            )
+        part.rename(target)
+        fsync_folder(target.parent)
+    bureau.ledger.record_delivered(task, bureau.relative(target), seals, lines, who=who)
+
+
+def write_sheet_pdf(out: Path, ticket: PageImage, separators: int, order: WorkOrder) -> None:
+    """Write a batch ticket and separator sheets as a PDF to print."""
+    separator = PageImage(pixels=separator_sheet() > 127, dpi=300.0)
+    with tempfile.TemporaryDirectory(prefix="platen-") as scratch:
+        pages = [
+            PdfPage(image=write_page_file(page, Path(scratch), f"sheet-{number}"), dpi=page.dpi)
+            for number, page in enumerate([ticket, *[separator] * separators], start=1)
+        ]
+        write_pdfa(pages, out, DocumentMetadata(title=f"Batch ticket {order.number}", created=datetime.now(UTC)))
+
+
+def package_folder(bureau: Bureau, order: WorkOrder, delivery: int) -> Path:
+    """Where a package of the order stands."""
+    return bureau.settings.folder("outbox") / order.customer / order.number / f"delivery-{delivery}"
+
+
+def document_place(order: WorkOrder, document: Document, store_place: str) -> str | None:
+    """Where people find the document, relative to the home: in the newest package, before that in the store."""
+    if document.pdf is None:
+        return None
+    return f"{order.package}/data/{document_file_name(document)}" if order.package else store_place
+
+
+def document_file_name(document: Document) -> str:
+    """Path of a document inside a package's data/: plain ASCII, safe on every system."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", document.title).strip("-")[:_NAME_LENGTH]
+    return f"pdf/{document.public_id}{'_' if plain else ''}{plain}.pdf"
+
+
+def batch_seal(bureau: Bureau, batch_id: BatchId) -> str:
+    """SHA-256 over what became of every page of a batch: it proves the count it was billed by."""
+    return "sha256:" + hashlib.sha256("\n".join(bureau.ledger.seal_lines(batch_id)).encode()).hexdigest()
+
+
+def write_bag(job: BagJob) -> None:
+    """Write a BagIt 1.0 bag (RFC 8493) into a new folder, every copy checked against its digest, and validate it.
+
+    Changes the working directory while it runs, therefore it belongs into a process of its own.
+
+    Raises:
+        PackageNotSound: the bag does not validate.
+    """
+    for file in job.files:
+        target = job.folder / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file.source, target)
+        if file_digest(target) != file.digest:
+            raise RuntimeError(f"the store's copy of {file.name} is damaged")
+    for name, data in job.texts:
+        target = job.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    bag = bagit.make_bag(str(job.folder), job.info, checksums=["sha256"])
+    _declare_version_1(job.folder)
+    bag = bagit.Bag(str(job.folder))
+    try:
+        bag.validate()
+    except bagit.BagError as error:
+        raise PackageNotSound(str(error)) from error
+
+
+def _declare_version_1(folder: Path) -> None:
+    """The library writes version 0.97; 1.0 only adds rules that ours keep, such as every file in every manifest."""
+    (folder / "bagit.txt").write_text(
+        "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n", encoding="utf-8", newline="\n"
+    )
+    bag = bagit.Bag(str(folder))
+    bag.save()
+
+
+def _pdf_pages(job: DocumentJob) -> Iterator[PdfPage]:
+    for image, dpi, text in job.pages:
+        layer = None if text is None else TextLayer.from_json(text.read_bytes())
+        yield PdfPage(image=image, dpi=dpi, text=layer)
+
+
+def _bag_job(
+    bureau: Bureau,
+    order: WorkOrder,
+    documents: Sequence[Document],
+    batches: Sequence[tuple[Batch, PageCounts]],
+    transmittal: BagFile,
+    folder: Path,
+    delivery: int,
+) -> BagJob:
+    profile = bureau.profile_of(order)
+    files: list[BagFile] = [transmittal]
+    texts = [
+        ("index.csv", _index(bureau, order, documents, batches)),
+        ("index-columns.csv", _csv(("column", "meaning"), [(name, _COLUMN_MEANINGS[name]) for name in INDEX_COLUMNS])),
+    ]
+    for document in documents:
+        assert document.pdf is not None and document.report is not None
+        files.append(_bag_file(bureau, document_file_name(document), document.pdf))
+        files.append(_bag_file(bureau, f"reports/{document.public_id}.json", document.report))
+        for number, page in enumerate(bureau.ledger.pages_of_document(document.id), start=1):
+            place = f"{document.public_id}/p{number:04d}"
+            if profile.package.alto and page.alto is not None:
+                files.append(_bag_file(bureau, f"alto/{place}.xml", page.alto))
+            if profile.package.text and page.text is not None:
+                text = TextLayer.from_json(bureau.store.read(page.text)).plain_text
+                texts.append((f"text/{place}.txt", text.encode()))
+    return BagJob(
+        folder=folder,
+        files=tuple(files),
+        texts=tuple(texts),
+        info={
+            "Source-Organization": bureau.settings.bureau_name,
+            "External-Identifier": order.number,
+            "External-Description": order.title or f"Documents of work order {order.number}",
+            "Bagging-Date": datetime.now(UTC).date().isoformat(),
+            "Bag-Group-Identifier": order.number,
+            "Internal-Sender-Identifier": f"{order.number}/delivery-{delivery}",
+            "Work-Order": order.number,
+            "Customer-Account": order.customer,
+            **({"Records-Series": order.series} if order.series else {}),
+        },
+    )
+
+
+def _bag_file(bureau: Bureau, name: str, digest: Sha256) -> BagFile:
+    return BagFile(name=name, source=bureau.store.path(digest), digest=digest)
+
+
+def _index(
+    bureau: Bureau, order: WorkOrder, documents: Sequence[Document], batches: Sequence[tuple[Batch, PageCounts]]
+) -> bytes:
+    names = {batch.id: batch.name for batch, _ in batches}
+    places = film_places(bureau, order)
+    rows = []
+    for document in documents:
+        roll, first, last = places.get(document.public_id, ("", "", ""))
+        rows.append(
+            (
+                document.public_id,
+                _no_formula(document.title),
+                document_file_name(document),
+                document.pages,
+                _no_formula(names[document.batch_id]),
+                _no_formula(order.series),
+                _no_formula(order.boxes[0] if len(order.boxes) == 1 else ""),
+                document.pdf,
+                document.pdf_bytes,
+                document.flavour,
+                "yes" if document.conforms else "no",
+                "" if document.mean_confidence is None else f"{document.mean_confidence:.3f}",
+                roll,
+                first,
+                last,
+            )
+        )
+    return _csv(INDEX_COLUMNS, rows)
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue().encode()
+
+
+def _no_formula(text: str) -> str:
+    """A cell from outside that a spreadsheet would run as a formula gets an apostrophe."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,83 @@
+"""What a person may decide about what is held: release, retry, waive, rescan. Everything says who and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.assemble import TooManyHeld
+from pipeline.bureau import Bureau
+from pipeline.intake import RepeatedDelivery, clear_away
+from pipeline.model import PAGE_TASKS, DeliveryId, Exclusion, Hold, TaskId, TaskKind
+from stages.errors import CutEdge, RecognitionTimedOut, ResolutionTooLow, SkewTooLarge
+
+RELEASABLE = frozenset(
+    {
+        SkewTooLarge.code,
+        ResolutionTooLow.code,
+        CutEdge.code,
+        RecognitionTimedOut.code,
+        TooManyHeld.code,
+        RepeatedDelivery.code,
+    }
+)
+
+
+class CannotDecide(ValueError):
+    """This decision does not fit what is held; the message says which do."""
+
+
+def hold_with_id(bureau: Bureau, hold_id: int) -> Hold:
+    """The hold that people call by this number.
+
+    Raises:
+        CannotDecide: nothing with this number is held (any more).
+    """
+    hold = bureau.ledger.hold_of(TaskId(hold_id))
+    if hold is None:
+        raise CannotDecide(f"Nothing with number {hold_id} is held. See: platen held list")
+    return hold
+
+
+def release(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
+    """Go on as it is, in spite of the refusal.
+
+    Raises:
+        CannotDecide: there is nothing to go on with.
+    """
+    if hold.code not in RELEASABLE:
+        raise CannotDecide(
+            f"“{hold.code}” cannot be released: there is nothing sound to go on with. Retry, rescan or waive it."
+        )
+    bureau.ledger.decide_release(hold, who=who, why=why)
+
+
+def retry(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
+    """Do the same again (after a repair, another setting, a restart)."""
+    bureau.ledger.decide_retry(hold, who=who, why=why)
+
+
+def waive(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
+    """Do without: a page is left out and not billed; a repeated delivery is set aside.
+
+    Raises:
+        CannotDecide: a whole document, batch or order cannot be done without.
+    """
+    if hold.kind in PAGE_TASKS:
+        bureau.ledger.decide_exclude(hold, Exclusion.WAIVED, who=who, why=why)
+    elif hold.kind is TaskKind.RECEIVE_BATCH:
+        bureau.ledger.drop_delivery(hold, who=who, why=why)
+        for delivery_id, _, _ in bureau.ledger.decided_deliveries():
+            clear_away(bureau, DeliveryId(delivery_id), "set aside: the same delivery came before", done=True)
+    else:
+        raise CannotDecide(f"Only a page or a repeated delivery can be waived; this is {hold.kind.value}. Retry it.")
+
+
+def rescan(bureau: Bureau, hold: Hold, scan: Path, *, who: str, why: str) -> None:
+    """Put a new scan in the place of a held page; the first one is kept and counted as `rescan`.
+
+    Raises:
+        CannotDecide: it is not a page that is held.
+    """
+    if hold.page_id is None:
+        raise CannotDecide(f"Only a page can be rescanned; this is {hold.kind.value}.")
+    bureau.ledger.replace_page(hold.page_id, scan.name, bureau.store.put_file(scan), who=who, why=why)

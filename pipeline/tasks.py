@@ -1,0 +1,61 @@
+"""Which verb a task is, and what becomes of a refusal or a failure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from pipeline.assemble import assemble_batch
+from pipeline.bureau import Bureau
+from pipeline.convert import prepare_page, recognize_page
+from pipeline.film_rolls import plan_order_rolls, write_order_roll
+from pipeline.intake import receive_delivery
+from pipeline.ledger import Fenced
+from pipeline.model import Task, TaskId, TaskKind
+from pipeline.packaging import deliver_order, package_document
+from pipeline.sandbox import Stopping
+from stages.errors import Refusal
+
+log = logging.getLogger(__name__)
+
+VERBS: Mapping[TaskKind, Callable[..., None]] = {
+    TaskKind.RECEIVE_BATCH: receive_delivery,
+    TaskKind.PREPARE_PAGE: prepare_page,
+    TaskKind.ASSEMBLE_BATCH: assemble_batch,
+    TaskKind.RECOGNIZE_PAGE: recognize_page,
+    TaskKind.PACKAGE_DOCUMENT: package_document,
+    TaskKind.PLAN_ROLLS: plan_order_rolls,
+    TaskKind.WRITE_ROLL: write_order_roll,
+    TaskKind.DELIVER_ORDER: deliver_order,
+}
+
+
+def run_task(bureau: Bureau, task_id: TaskId, attempt: int, *, owner: str) -> None:
+    """Do the task that was sent, if this attempt of it is still to be done."""
+    task = bureau.ledger.claim(task_id, attempt, owner)
+    if task is None:
+        log.debug("task %d, attempt %d: stale or doubled hint", task_id, attempt)
+        return
+    do_task(bureau, task, owner=owner)
+
+
+def do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
+    """Do a task that this process has claimed.
+
+    Can a person help, or can time? A refusal is held for a person; anything else is tried again after a pause.
+    """
+    try:
+        try:
+            VERBS[task.kind](bureau, task, who=owner)
+        except Refusal as refusal:
+            bureau.ledger.hold(task, refusal.code, refusal.sentence, who=owner)
+            log.info("%s %d held: %s", task.kind, task.subject_id, refusal.code)
+        except (Fenced, Stopping):
+            raise
+        except Exception as error:
+            state = bureau.ledger.put_off(task, f"{type(error).__name__}: {error}", who=owner)
+            log.exception("%s %d failed and is %s", task.kind, task.subject_id, state)
+    except Stopping:
+        log.info("%s %d is given back: this process stops", task.kind, task.subject_id)
+    except Fenced:
+        log.warning("%s %d: somebody else has taken it over", task.kind, task.subject_id)

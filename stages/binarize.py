@@ -1,0 +1,497 @@
+"""Make the page bitonal: ink black, paper white, pictures in fine dots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import Field
+
+from stages.analysis import Analysis, analysis_of
+from stages.page_image import MM_PER_INCH, Box, PageImage, Reading
+from stages.settings import StageSettings
+
+Grey = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Surface = npt.NDArray[np.float32]
+
+PAPER = 255  # where the paper lies once the page has been divided by it
+NEIGHBOURS = np.ones((3, 3), np.uint8)
+STATISTICS_DPI = 75.0
+NO_REDUCTION = 1.01  # one row in a hundred more or less is not worth another resampling
+
+# A colour mix other than luminance is used only where the writing has much more contrast in it (yellow, light blue).
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as `PageImage.grey`
+COLOUR_GAIN = 1.5
+COLOUR_INK_PERCENT = 2.0
+
+# IMAGING 2.7, step 1: from 4 levels of noise on, small print breaks up, and a blur of 0.07 mm mends it
+NOISY_LEVELS = 4.0
+NOISE_BLUR_MM = 0.07
+MEDIAN_TO_DEVIATION = 0.6745
+
+# Solid black must not be taken for dark paper and come out hollow; a shadow deeper than this stays black.
+DARKEST_PAPER_SHARE = 0.4
+DARKEST_PAPER_LEVEL = 20.0  # a gain of at most 12.7 (IMAGING 2.6, step 4)
+MIDDLE_DPI = 25.0
+DARK_PAGE_LEVEL = 96.0  # a page whose middle level is darker shows light letters on dark: a negative
+
+# Lids, bars and headlines: wider than any pen stroke, they would set the ink level of the whole page.
+SOLID_MM = 3.0
+SOLID_DPI = 50.0
+SOLID_REST_SHARE = 0.05
+
+# IMAGING 2.7, steps 2 to 5, as measured there on DIBCO 2009 and 2011 and on Tesseract's errors
+EDGE_WINDOW_MM = 0.93
+EDGE_WINDOW_STROKES = 5.0
+STROKE_LIMITS_PX = (1.5, 40.0)
+EDGE_SPREADS = 0.8
+TOWARDS_PAPER = 0.35
+EDGELESS_SHARE = 0.9
+STRONG_DEPTH = 0.7
+STRONG_SHARE = 0.03
+HALVING_DPI = 200.0  # from here on components are labelled at half size
+
+# Nothing fainter than this is ink, however clean the page: paper grain and JPEG noise (IMAGING 1, step 4).
+WEAK_DEPTH_LEVELS = 10.0
+WEAK_DEPTH_NOISES = 4.0
+STRONG_DEPTH_LEVELS = 18.0
+STRONG_DEPTH_NOISES = 6.0
+
+NICK_WINDOW_MM = 6.35
+NICK_K = -0.1
+
+# The guard of IMAGING 2.7, step 7
+LETTER_HEIGHT_MM = (0.9, 9.0)
+LETTER_WIDTH_MM = (0.25, 12.0)
+LETTER_DEPTH_SHARE = 0.45  # print that shines through from the other side is paler than this, and may go
+LETTER_DEEP_SHARE = 0.1
+LETTER_KEPT_SHARE = 0.5
+INK_SHARE_LIMITS = (0.25, 4.0)
+
+# The tone test of IMAGING 2.13, step 1, made stricter: a stain or a shadow must not be taken for a picture.
+PICTURE_TONES = (0.15, 0.85)
+PICTURE_SMOOTH_SHARE = 0.12
+PICTURE_TILE_MM = 4.0
+PICTURE_TILE_SHARE = 0.12
+PICTURE_JOIN_MM = 6.0
+PICTURE_SMALLEST_MM = 15.0
+PICTURE_FILLED_SHARE = 0.7
+PICTURE_SPREAD_LEVELS = 14.0
+PICTURE_DETAIL_MM = (0.5, 4.0)
+PICTURE_DETAIL_LEVELS = 2.5
+
+
+class Settings(StageSettings):
+    """Settings of `binarize`.
+
+    `dither_pictures` gives sure pictures in dots of black and white; without it they are cut by the threshold.
+    `letters_kept_min_fraction` is the share of letter-like marks that must still be there afterwards, or another way
+    is tried.
+    """
+
+    dither_pictures: bool = True
+    letters_kept_min_fraction: float = Field(0.97, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flat:
+    """The page divided by its paper, and the figures every threshold is made from.
+
+    `levels` has its paper at 255; `otsu` and `ink` are levels of it. Ink is never brighter than `weak_limit` and never
+    sure above `strong_limit`. `noise` was measured on the page as it came; `stroke_px` is the usual stroke.
+    """
+
+    levels: Grey
+    noise: float
+    otsu: float
+    ink: float
+    weak_limit: float
+    strong_limit: float
+    stroke_px: float
+    dpi: float
+
+    def px(self, mm: float) -> float:
+        return mm * self.dpi / MM_PER_INCH
+
+
+def binarize(page: PageImage, settings: Settings) -> PageImage:
+    """Make the page bitonal by a threshold that follows the edges of the letters.
+
+    Grey or colour in, bool of the same size out (True white). A bitonal page comes back as it is, with its scanner's
+    stream. The paper is evened out inside, noise is smoothed first, and faint marks live where they hang on to sure
+    ink. Then the letters are counted: if too few are left, NICK and then Otsu are tried, and if they fail too the page
+    stays grey, with `binarize.method` = "kept-grey" for a person to see.
+
+    Readings: `method` ("bitonal", "edges", "nick", "otsu", "kept-grey", or "blank" where nothing stands out from the
+    paper), `threshold` (Otsu's, with paper at 255), `noise_levels`, `ink_fraction`, `letters_kept_fraction`,
+    `pictures` (how many were dithered).
+
+    Source: Su, Lu and Tan 2010, doi:10.1145/1815330.1815351 (edge statistics); Khurshid et al. 2009,
+    doi:10.1117/12.805827 (NICK); Otsu 1979, doi:10.1109/TSMC.1979.4310076.
+    """
+    if page.is_bitonal:
+        return page.with_readings("binarize", method="bitonal")
+    plain, is_negative = _dark_on_light(page)
+    grey = plain.grey()
+    analysis = analysis_of(plain)
+    flat = _flattened(grey, analysis, page.dpi)
+    pictures = _pictures(analysis) if settings.dither_pictures else []
+    method, ink, kept_fraction = _first_sound(flat, analysis, pictures, settings.letters_kept_min_fraction)
+    readings: dict[str, Reading] = {
+        "method": method,
+        "threshold": flat.otsu,
+        "noise_levels": flat.noise,
+        "letters_kept_fraction": kept_fraction,
+    }
+    if ink is None:
+        return page.with_readings("binarize", **readings)
+    white = ~ink
+    paper_level = _paper_level(analysis)
+    for picture in pictures:
+        rows, cols = _slices(picture, analysis.scale)
+        white[rows, cols] = _dithered(grey[rows, cols], paper_level)
+    if is_negative:
+        white = ~white
+    return page.with_pixels(white).with_readings(
+        "binarize", ink_fraction=1.0 - float(white.mean()), pictures=len(pictures), **readings
+    )
+
+
+def _dark_on_light(page: PageImage) -> tuple[PageImage, bool]:
+    """The page with dark letters on light paper, and whether it had to be turned to its negative for that.
+
+    The page itself is handed on where it can be, because its analysis is already made.
+    """
+    weights = _channel_weights(page)
+    plain = page if weights is None else page.with_pixels(_mixed(page, weights))
+    grey = plain.grey()
+    step = max(1, round(page.dpi / MIDDLE_DPI))
+    if float(np.median(grey[::step, ::step])) < DARK_PAGE_LEVEL:
+        return page.with_pixels(np.asarray(cv2.bitwise_not(grey), dtype=np.uint8)), True
+    return plain, False
+
+
+def _channel_weights(page: PageImage) -> Surface | None:
+    """How to mix red, green and blue where luminance would lose the writing; None where luminance does."""
+    if not page.is_colour:
+        return None
+    small = _reduced(np.asarray(page.pixels, dtype=np.uint8), page.dpi / STATISTICS_DPI).reshape(-1, 3)
+    depth = np.percentile(small, 75, axis=0) - small
+    deepest = depth.max(axis=1)
+    inky = max(float(np.percentile(deepest, 100.0 - COLOUR_INK_PERCENT)), STRONG_DEPTH_LEVELS)
+    ink = depth[deepest >= inky]
+    if not ink.size:
+        return None
+    mean = np.maximum(ink.mean(axis=0), 0.0)
+    if mean.max() <= COLOUR_GAIN * float(mean @ LUMINANCE):
+        return None
+    return np.asarray(mean / mean.sum(), dtype=np.float32)
+
+
+def _mixed(page: PageImage, weights: Surface) -> Grey:
+    return np.asarray(cv2.transform(np.asarray(page.pixels, dtype=np.uint8), weights[None]), dtype=np.uint8)
+
+
+def _flattened(grey: Grey, analysis: Analysis, dpi: float) -> _Flat:
+    """Smooth the noise, divide the page by its paper, and measure it."""
+    noise = _noise_levels(grey)
+    if noise > NOISY_LEVELS:
+        sigma_px = max(0.3, NOISE_BLUR_MM * dpi / MM_PER_INCH)
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma_px), dtype=np.uint8)
+    darkest = max(DARKEST_PAPER_LEVEL, DARKEST_PAPER_SHARE * _paper_level(analysis))
+    paper = np.maximum(analysis.paper, np.uint8(darkest))
+    levels = np.asarray(cv2.divide(grey, _stretched(paper, grey.shape), scale=PAPER), dtype=np.uint8)
+    sample = _without_solids(levels, dpi)
+    otsu = _otsu(sample)
+    noise_left = _noise_levels(levels)
+    return _Flat(
+        levels=levels,
+        noise=noise,
+        otsu=otsu,
+        ink=_median_below(sample, otsu),
+        weak_limit=PAPER - max(WEAK_DEPTH_LEVELS, WEAK_DEPTH_NOISES * noise_left),
+        strong_limit=PAPER - max(STRONG_DEPTH_LEVELS, STRONG_DEPTH_NOISES * noise_left),
+        stroke_px=_stroke_width_px(levels, otsu),
+        dpi=dpi,
+    )
+
+
+def _paper_level(analysis: Analysis) -> float:
+    """How bright the paper usually is."""
+    return float(np.percentile(analysis.paper[::4, ::4], 75))
+
+
+def _noise_levels(grey: Grey) -> float:
+    """Deviation of the noise: median second difference along every 16th row, so that letters do not count."""
+    rows = grey[::16].astype(np.int16)
+    if rows.shape[1] < 3:
+        return 0.0
+    second = np.abs(rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2])
+    return float(np.median(second) / MEDIAN_TO_DEVIATION / np.sqrt(1 + 4 + 1))  # what differencing adds up
+
+
+def _median_below(levels: Grey, limit: float) -> float:
+    """The median of the levels below `limit`; half the limit if there are none."""
+    counts = cv2.calcHist([levels], [0], None, [PAPER + 1], [0, PAPER + 1]).ravel()[: round(limit)]
+    if not counts.any():
+        return limit / 2
+    sums = np.cumsum(counts)
+    return float(np.searchsorted(sums, sums[-1] / 2))
+
+
+def _without_solids(levels: Grey, dpi: float) -> Grey:
+    """Every second pixel as one row, but for areas that are black for millimetres on end."""
+    sample = np.ascontiguousarray(levels[::2, ::2])
+    small = _reduced(levels, dpi / SOLID_DPI)
+    side = max(3, round(SOLID_MM * SOLID_DPI / MM_PER_INCH))
+    dark = (small < _otsu(small)).view(np.uint8)
+    solid = cv2.dilate(cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)), np.ones((5, 5)))
+    rest = sample[cv2.resize(solid, sample.shape[::-1], interpolation=cv2.INTER_NEAREST) == 0]
+    # where nearly all is solid, the solids are what there is to measure
+    return rest[None] if rest.size > SOLID_REST_SHARE * sample.size else sample.reshape(1, -1)
+
+
+def _stroke_width_px(levels: Grey, threshold: float) -> float:
+    """Ink divided by the number of its runs, along rows or columns, whichever crosses the strokes."""
+    widths = []
+    for lines in (levels[::4], levels[:, ::4].T):
+        ink = lines < threshold
+        runs = int(np.count_nonzero(ink[:, 1:] & ~ink[:, :-1])) + int(np.count_nonzero(ink[:, :1]))
+        widths.append(int(np.count_nonzero(ink)) / max(1, runs))
+    narrowest, widest = STROKE_LIMITS_PX
+    return min(max(narrowest, min(widths)), widest)
+
+
+def _first_sound(
+    flat: _Flat, analysis: Analysis, pictures: list[Box], kept_min_fraction: float
+) -> tuple[str, Mask | None, float]:
+    """The first way that keeps the letters: its name, its ink, and the share it kept."""
+    letters = _letters(analysis, pictures)
+    inky_share = float(analysis.ink.mean())
+    best_fraction = 0.0
+    for method, ink_of in (("edges", _ink_by_edges), ("nick", _ink_by_nick), ("otsu", _ink_by_otsu)):
+        ink = ink_of(flat)
+        if letters is None:
+            # nothing to lose; but Otsu and NICK cut the grain of empty paper in two, so only the first way is asked
+            return method if ink.any() else "blank", ink, 1.0
+        kept_fraction = letters.kept_fraction(ink)
+        best_fraction = max(best_fraction, kept_fraction)
+        ink_ratio = float(ink.mean()) / inky_share
+        if kept_fraction >= kept_min_fraction and INK_SHARE_LIMITS[0] <= ink_ratio <= INK_SHARE_LIMITS[1]:
+            return method, ink, kept_fraction
+    return "kept-grey", None, best_fraction
+
+
+def _ink_by_edges(flat: _Flat) -> Mask:
+    """Ink is darker than the edges around it, and hangs on to pixels that are sure.
+
+    Edge pixels lie between paper and ink in brightness, whatever the contrast of the place.
+    """
+    levels = flat.levels
+    edges = _edges(levels)
+    on_edges = cv2.bitwise_and(levels, edges)
+    squares = cv2.multiply(on_edges, on_edges, scale=1 / PAPER)
+    scale = max(1.0, flat.dpi / STATISTICS_DPI)
+    window = max(3, round(max(flat.px(EDGE_WINDOW_MM), EDGE_WINDOW_STROKES * flat.stroke_px) / scale) | 1)
+    share = _mean(_reduced(edges, scale), window) / PAPER
+    some = np.maximum(share, 1e-4)
+    mean = _mean(_reduced(np.asarray(on_edges, dtype=np.uint8), scale), window) / some
+    square = _mean(_reduced(np.asarray(squares, dtype=np.uint8), scale), window) * PAPER / some
+    spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
+    beside_edges = np.minimum(mean + EDGE_SPREADS * spread, flat.otsu + TOWARDS_PAPER * (PAPER - flat.otsu))
+    has_edges = share > 1.0 / (window * scale)
+    weak = _darker(flat, np.where(has_edges, beside_edges, flat.otsu * EDGELESS_SHARE))
+    strong_level = min(flat.otsu - STRONG_DEPTH * (flat.otsu - flat.ink), flat.strong_limit)
+    return _attached(weak, levels, strong_level, halve=flat.dpi >= HALVING_DPI)
+
+
+def _edges(levels: Grey) -> Grey:
+    """255 where the local contrast stands out by its own Otsu, else 0."""
+    brightest, darkest = cv2.dilate(levels, NEIGHBOURS), cv2.erode(levels, NEIGHBOURS)
+    middle = cv2.addWeighted(brightest, 0.5, darkest, 0.5, 1)
+    contrast = np.asarray(cv2.divide(cv2.subtract(brightest, darkest), middle, scale=PAPER / 2), dtype=np.uint8)
+    _, edges = cv2.threshold(contrast, _otsu(np.ascontiguousarray(contrast[::2, ::2])), PAPER, cv2.THRESH_BINARY)
+    return np.asarray(edges, dtype=np.uint8)
+
+
+def _attached(weak: Grey, levels: Grey, strong_level: float, *, halve: bool) -> Mask:
+    """Those components of `weak` of which a few pixels are darker than `strong_level`."""
+    small, darkest = (_pooled(weak, np.maximum, 0), _pooled(levels, np.minimum, PAPER)) if halve else (weak, levels)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8, ltype=cv2.CV_32S)
+    strong = np.bincount(labels[(darkest < strong_level) & (small > 0)], minlength=count)
+    kept = strong > STRONG_SHARE * stats[:, cv2.CC_STAT_AREA]
+    kept[0] = False
+    mask = (kept.view(np.uint8) * np.uint8(PAPER))[labels]
+    if halve:
+        mask = _doubled(mask, weak.shape)
+    return np.asarray(cv2.bitwise_and(weak, mask) > 0)
+
+
+def _ink_by_nick(flat: _Flat) -> Mask:
+    """Ink below NICK's local threshold: `m + k sqrt(variance + m^2)`."""
+    small = _reduced(flat.levels, max(1.0, flat.dpi / STATISTICS_DPI)).astype(np.float32)
+    window = max(3, round(NICK_WINDOW_MM * min(flat.dpi, STATISTICS_DPI) / MM_PER_INCH) | 1)
+    return _darker(flat, _mean(small, window) + NICK_K * np.sqrt(_mean(small * small, window))) > 0
+
+
+def _ink_by_otsu(flat: _Flat) -> Mask:
+    """Ink below one threshold for the whole page."""
+    return np.asarray(flat.levels < min(flat.otsu, flat.weak_limit))
+
+
+def _darker(flat: _Flat, threshold: npt.NDArray[np.floating[Any]]) -> Grey:
+    """255 where the page is darker than a threshold given on a smaller grid and never above the weak limit."""
+    surface = np.clip(threshold, 0.0, flat.weak_limit).astype(np.uint8)
+    return np.asarray(cv2.compare(flat.levels, _stretched(surface, flat.levels.shape), cv2.CMP_LT), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Letters:
+    """Letter-like marks of the page as it was, at the analysis' size.
+
+    `labels` holds the number of the mark on its deep pixels, 0 elsewhere; `deep_px` is how many each has (0 for
+    components that are no letters).
+    """
+
+    labels: npt.NDArray[np.int32]
+    deep_px: npt.NDArray[np.int64]
+
+    def kept_fraction(self, ink: Mask) -> float:
+        """The share of the letters of which most is still ink."""
+        size = (self.labels.shape[1], self.labels.shape[0])
+        black = cv2.resize(ink.view(np.uint8) * np.uint8(PAPER), size, interpolation=cv2.INTER_AREA) >= PAPER // 4
+        left_px = np.bincount(self.labels[black], minlength=self.deep_px.size)
+        letters = self.deep_px > 0
+        return float(np.mean(left_px[letters] >= LETTER_KEPT_SHARE * self.deep_px[letters]))
+
+
+def _letters(analysis: Analysis, pictures: list[Box]) -> _Letters | None:
+    """The letter-like marks outside pictures; None if there are none."""
+    stats = analysis.stats
+    height, width = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
+    is_letter = (
+        (height >= analysis.px(LETTER_HEIGHT_MM[0]))
+        & (height <= analysis.px(LETTER_HEIGHT_MM[1]))
+        & (width >= analysis.px(LETTER_WIDTH_MM[0]))
+        & (width <= analysis.px(LETTER_WIDTH_MM[1]))
+    )
+    is_letter[0] = False
+    on_letter = is_letter[analysis.labels]
+    for picture in pictures:
+        rows, cols = _slices(picture, 1.0)
+        on_letter[rows, cols] = False
+    if not on_letter.any():
+        return None
+    depth = cv2.subtract(analysis.paper, analysis.grey)
+    usual = float(np.percentile(depth[on_letter], 75))
+    labels = np.where(on_letter & (depth > LETTER_DEPTH_SHARE * usual), analysis.labels, 0).astype(np.int32)
+    deep_px = np.bincount(labels.ravel(), minlength=stats.shape[0])
+    deep_px[deep_px < np.maximum(LETTER_DEEP_SHARE * stats[:, cv2.CC_STAT_AREA], 1)] = 0
+    deep_px[0] = 0
+    return _Letters(labels=labels, deep_px=deep_px) if deep_px.any() else None
+
+
+def _pictures(analysis: Analysis) -> list[Box]:
+    """Where a picture is sure, in pixels of the analysis: smooth middle tones, many of them, with detail, in a box."""
+    grey = analysis.grey
+    paper = _paper_level(analysis)
+    span = cv2.subtract(cv2.dilate(grey, NEIGHBOURS), cv2.erode(grey, NEIGHBOURS))
+    tone = (grey > PICTURE_TONES[0] * paper) & (grey < PICTURE_TONES[1] * paper) & (span < PICTURE_SMOOTH_SHARE * paper)
+    if tone.mean() * grey.size < PICTURE_TILE_SHARE * analysis.px(PICTURE_SMALLEST_MM) ** 2:
+        return []
+    tile = max(1, round(analysis.px(PICTURE_TILE_MM)))
+    toned = cv2.blur(tone.view(np.uint8) * np.uint8(255), (tile, tile)) > PICTURE_TILE_SHARE * 255
+    side = max(1, round(analysis.px(PICTURE_JOIN_MM)))
+    kernel = np.ones((side, side), np.uint8)
+    side_solid = max(1, round(analysis.px(SOLID_MM)))
+    solid = cv2.morphologyEx(
+        (grey < PICTURE_TONES[1] * paper).view(np.uint8), cv2.MORPH_OPEN, np.ones((side_solid, side_solid), np.uint8)
+    )
+    joined = cv2.morphologyEx(cv2.bitwise_or(toned.view(np.uint8), solid), cv2.MORPH_CLOSE, kernel)
+    regions = cv2.morphologyEx(joined, cv2.MORPH_OPEN, kernel)
+    detail = _detail(analysis)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(regions, connectivity=8)
+    smallest = analysis.px(PICTURE_SMALLEST_MM)
+    found = []
+    for number in range(1, count):
+        left, top, width, height, area = (int(v) for v in stats[number])
+        if width < smallest or height < smallest or area < PICTURE_FILLED_SHARE * width * height:
+            continue
+        inside = np.s_[top : top + height, left : left + width]
+        chosen = tone[inside] & (labels[inside] == number)
+        if (
+            np.count_nonzero(chosen) >= PICTURE_TILE_SHARE * area
+            and float(grey[inside][chosen].std()) >= PICTURE_SPREAD_LEVELS
+            and float(detail[inside][chosen].mean()) >= PICTURE_DETAIL_LEVELS
+        ):
+            found.append(Box(left, top, left + width, top + height))
+    return found
+
+
+def _detail(analysis: Analysis) -> Surface:
+    """How far each place differs from its surroundings: a shadow hardly does, a photograph does everywhere."""
+    fine, coarse = (
+        cv2.blur(analysis.grey, (side, side)) for side in (max(1, round(analysis.px(mm))) for mm in PICTURE_DETAIL_MM)
+    )
+    return np.asarray(cv2.absdiff(fine, coarse), dtype=np.float32)
+
+
+def _dithered(grey: Grey, paper_level: float) -> Mask:
+    """The piece in dots, paper free of them, by the error diffusion of Floyd and Steinberg 1976."""
+    bright = np.asarray(cv2.convertScaleAbs(grey, alpha=PAPER / max(1.0, paper_level)), dtype=np.uint8)
+    # compared, not read as bool: Pillow's own bool arrays hold bytes of 255, and `PageImage` counts on 0 and 1
+    return np.asarray(Image.fromarray(bright).convert("1")).view(np.uint8) > 0
+
+
+def _slices(box: Box, scale: float) -> tuple[slice, slice]:
+    """Rows and columns of a box, `scale` times as large."""
+    return (
+        slice(round(box.top * scale), round(box.bottom * scale)),
+        slice(round(box.left * scale), round(box.right * scale)),
+    )
+
+
+def _otsu(levels: Grey) -> float:
+    return float(cv2.threshold(levels, 0, PAPER, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
+
+
+def _mean(values: Grey | Surface, side: int) -> Surface:
+    mean = cv2.boxFilter(values, cv2.CV_32F, (side, side), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(mean, dtype=np.float32)
+
+
+def _reduced(pixels: Grey, factor: float) -> Grey:
+    while factor >= 2.0 and min(pixels.shape[:2]) >= 2:
+        # halving is ten times as fast as reducing to a quarter at once
+        rows, cols = pixels.shape[0] // 2, pixels.shape[1] // 2
+        even = pixels[: rows * 2, : cols * 2]
+        pixels = np.asarray(cv2.resize(even, (cols, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        factor /= 2.0
+    if factor < NO_REDUCTION:
+        return pixels
+    size = (max(1, round(pixels.shape[1] / factor)), max(1, round(pixels.shape[0] / factor)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _stretched(pixels: Grey, shape: tuple[int, ...]) -> Grey:
+    return np.asarray(cv2.resize(pixels, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _pooled(pixels: Grey, chosen: np.ufunc, beyond: int) -> Grey:
+    """Half the size: of each 2 x 2 pixels the darkest or the brightest."""
+    rows, cols = pixels.shape
+    even = cv2.copyMakeBorder(pixels, 0, rows % 2, 0, cols % 2, cv2.BORDER_CONSTANT, value=beyond)
+    pairs = chosen(even[::2], even[1::2])
+    return np.asarray(chosen(pairs[:, ::2], pairs[:, 1::2]))
+
+
+def _doubled(pixels: Grey, shape: tuple[int, ...]) -> Grey:
+    rows, cols = shape
+    size = (cols + cols % 2, rows + rows % 2)
+    twice = cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(twice[:rows, :cols], dtype=np.uint8)

@@ -1,0 +1,326 @@
+"""Tell empty sides from written ones. A written side called blank is a lost record, so doubt always means `maybe`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from stages.analysis import Analysis, analysis_of
+from stages.page_image import MM_PER_INCH, PageImage
+from stages.settings import StageSettings
+
+Grey = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Depth = npt.NDArray[np.float32]
+Boxes = npt.NDArray[np.int32]
+Verdict = Literal["content", "maybe", "blank"]
+
+WHITE = 255
+
+# A written page shows at once: this many dark pieces of the size of letters. Bleed-through is never so dark, dust not
+# so large (30 dirty blank pages: at most 5 such pieces).
+LETTERS_OF_A_WRITTEN_PAGE = 30
+LETTER_MM = (1.2, 30.0)
+DARK_SHARE = 0.45  # of the paper's level
+
+# IMAGING 2.8, steps 1 to 6
+PAPER_WINDOW_MM = 21.0
+PAPER_REDUCTION = 4
+SAMPLE_PX = 4  # every so many pixels are enough to judge the level of the paper and of its noise
+DARKEST_PAPER = 40  # below this the depth would be mostly noise
+SMOOTHING_PX = 0.8
+LEAST_NOISE = 1.0
+DEPTH_NOISES = 6.0
+LEAST_DEPTH = 14.0
+FAINT_NOISES = 4.0
+LEAST_FAINT_DEPTH = 7.0
+SHEET_SHARE = 0.55
+SHEET_RIM_MM = 2.5
+IMAGE_RIM_MM = 1.2
+TONE_SHARE = 0.12
+TONE_DARKER = 0.80
+TONE_DEVIATION = 14.0
+STROKE_MM = 1.2
+STROKE_STEEPNESS = 0.52  # pencil, faint type and pale stamps 0.66 or more; ink showing through 0.50 at most (90 pages)
+STROKE_DEPTHS = 1.3
+RULE_SPAN = 0.64
+RULE_MM, RULE_SLOPE = 3.0, 0.03
+RULE_DEPTH = 60.0  # printed rules are as dark as a frame or a table without entries: a person looks
+SPECK_MM, SPECK_ROUND, SPECK_FILL, DUSTY_MARKS = 2.2, 1.5, 0.6, 20
+DUST_DEPTHS, MANY_SPECKS = 3.0, 120
+FAINT_MM, FAINT_MARKS = (1.5, 60.0), 2
+NOISE_SLOPES = 1.2  # the steepest of a few thousand pixels of smoothed noise, in deviations of the noise
+
+# punch holes: ISO 838 and the American ones are 5.5 to 8 mm wide and at most 13 mm from the edge
+HOLE_MM = (4.0, 9.5)
+HOLE_FROM_EDGE_MM = 28.0
+HOLE_ROUND, HOLE_FILL = 1.22, (0.88, 1.12)
+HOLE_SIZE_DIFFERENCE_MM = 0.8
+HOLE_RIM_MM = 2.0
+HOLE_OFF_LINE = 0.27  # holes of one punch lie in line within 15 degrees
+
+# small print, as of stamps' rims or microprint, falls apart into specks; specks in a cluster are not dust
+CLUSTER_GAP_MM = 1.2
+CLUSTER_MM, CLUSTER_SPECKS = 4.0, 4
+
+DARK_SHEET_LEVEL = 110
+COLOUR_DPI = 75.0
+COLOUR_DISTANCE = 12.0
+COLOUR_MM2 = 2.0
+SMALLEST_SHEET_MM = 45.0  # below this the stated resolution is wrong or it is a snippet
+
+
+class Settings(StageSettings):
+    """There is nothing to set: what is a mark does not depend on the kind of work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finding:
+    verdict: Verdict
+    marks: int
+    reason: str
+
+
+def blank(page: PageImage, settings: StageSettings) -> PageImage:
+    """Say whether the page bears anything. Pixels stay, and nothing is removed.
+
+    Readings: `blank.verdict` is `content`, `maybe` (a person looks) or `blank` (sure); `blank.marks` counts what looks
+    written or printed; `blank.reason` says in a few words what decided.
+    Bleed-through, dust, holes, folds, ruled paper and a scanner's black border do not make an empty side a written
+    one; each keeps it from being surely blank when it could hide or be writing.
+    """
+    finding = _finding(page, analysis_of(page))
+    return page.with_readings("blank", verdict=finding.verdict, marks=finding.marks, reason=finding.reason)
+
+
+def _finding(page: PageImage, maps: Analysis) -> _Finding:
+    letters = _dark_letters(maps)
+    if letters >= LETTERS_OF_A_WRITTEN_PAGE:
+        return _Finding(verdict="content", marks=letters, reason="print or writing")
+    paper = _paper(maps.grey, maps)
+    sheet = _sheet(paper, maps)
+    if not sheet.any():
+        return _Finding(verdict="maybe", marks=0, reason="no paper found")
+    levels = paper[::SAMPLE_PX, ::SAMPLE_PX]
+    on_sheet = levels[sheet[::SAMPLE_PX, ::SAMPLE_PX]]
+    level = float(np.median(on_sheet)) if on_sheet.size else 0.0
+    if level < DARK_SHEET_LEVEL:
+        # white on black: look at the inverted page, on which black is the paper
+        grey = cv2.bitwise_not(maps.grey)
+        return _at_least_maybe(_marks_finding(grey, _paper(grey, maps), sheet, maps), "dark sheet")
+    if (levels < TONE_DARKER * np.percentile(levels, 90)).mean() > TONE_SHARE and on_sheet.std() > TONE_DEVIATION:
+        return _Finding(verdict="content", marks=0, reason="picture")
+    finding = _marks_finding(maps.grey, paper, sheet, maps)
+    if finding.verdict == "blank" and page.is_colour and _has_colour_mark(page, maps):
+        finding = _at_least_maybe(finding, "coloured mark")
+    if min(maps.grey.shape) < maps.px(SMALLEST_SHEET_MM):
+        finding = _at_least_maybe(finding, "too small a sheet to judge")
+    return finding
+
+
+def _at_least_maybe(finding: _Finding, reason: str) -> _Finding:
+    return _Finding(verdict="maybe", marks=finding.marks, reason=reason) if finding.verdict == "blank" else finding
+
+
+def _dark_letters(maps: Analysis) -> int:
+    """How many letter-sized pieces of ink hold a pixel far darker than the paper."""
+    dark = maps.grey < cv2.convertScaleAbs(maps.paper, alpha=DARK_SHARE)
+    held = np.bincount(maps.labels[dark], minlength=len(maps.stats)) > 0
+    larger = np.maximum(maps.stats[:, 2], maps.stats[:, 3])
+    held &= (larger >= maps.px(LETTER_MM[0])) & (larger <= maps.px(LETTER_MM[1]))
+    return int(held[1:].sum())
+
+
+def _paper(grey: Grey, maps: Analysis) -> Grey:
+    """The paper's level: the median over 21 mm, which no letter and no stroke moves."""
+    size = (max(1, grey.shape[1] // PAPER_REDUCTION), max(1, grey.shape[0] // PAPER_REDUCTION))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    window = max(3, min(255, round(maps.px(PAPER_WINDOW_MM) / PAPER_REDUCTION))) | 1
+    small = cv2.medianBlur(small, min(window, 255))
+    return np.asarray(cv2.resize(small, grey.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _sheet(paper: Grey, maps: Analysis) -> Mask:
+    """Where the sheet lies: not on a dark lid or border, and not on the outermost millimetre."""
+    light = (paper > SHEET_SHARE * np.percentile(paper[::SAMPLE_PX, ::SAMPLE_PX], 75)).view(np.uint8)
+    rim = max(1, round(maps.px(SHEET_RIM_MM)))
+    sheet = cv2.erode(light, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    edge = max(1, round(maps.px(IMAGE_RIM_MM)))
+    sheet[:edge] = sheet[-edge:] = 0
+    sheet[:, :edge] = sheet[:, -edge:] = 0
+    return np.asarray(sheet > 0, dtype=np.bool_)
+
+
+def _depth(grey: Grey, paper: Grey) -> Depth:
+    """How much darker than the paper each pixel is, as if the paper were white; lighter ones are negative."""
+    darker = cv2.subtract(paper, grey, dtype=cv2.CV_32F)
+    darker = cv2.divide(darker, cv2.max(paper, DARKEST_PAPER).astype(np.float32), scale=WHITE)
+    return np.asarray(cv2.GaussianBlur(darker, (0, 0), SMOOTHING_PX), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Marks:
+    """All connected marks of one map: boxes in pixels (left, top, width, height, area), deepest and steepest pixel."""
+
+    boxes: Boxes
+    depth: Depth
+    steepness: Depth
+
+    @property
+    def larger(self) -> npt.NDArray[np.int32]:
+        return np.maximum(self.boxes[:, 2], self.boxes[:, 3])
+
+
+def _marks(depth: Depth, mask: Mask) -> _Marks:
+    joined = cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    deepest, steepest = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    if count > 1:
+        inked = np.flatnonzero(labels)
+        of = labels.reshape(-1)[inked]
+        np.maximum.at(deepest, of, depth.reshape(-1)[inked])
+        np.maximum.at(steepest, of, _slope(depth).reshape(-1)[inked])
+    return _Marks(boxes=np.asarray(boxes[1:], np.int32), depth=deepest[1:], steepness=steepest[1:])
+
+
+def _slope(depth: Depth) -> Depth:
+    """By how much each pixel differs from the next."""
+    across, down = (cv2.Sobel(depth, cv2.CV_32F, 1 - i, i, scale=0.25) for i in (0, 1))
+    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+
+
+def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Finding:
+    """What the marks on the sheet say (IMAGING 2.8, steps 4 to 7)."""
+    depth = _depth(grey, paper)
+    # measured on the lighter side, where no ink lies: 16 in 100 pixels are lighter by more than one deviation
+    sample = depth[::SAMPLE_PX, ::SAMPLE_PX][sheet[::SAMPLE_PX, ::SAMPLE_PX]]
+    noise = max(LEAST_NOISE, -float(np.quantile(sample, 0.16))) if sample.size else LEAST_NOISE
+    least = max(DEPTH_NOISES * noise, LEAST_DEPTH)
+    marks = _marks(depth, (depth > least) & sheet)
+    mm = maps.px(1.0)
+    hole, lone_hole = _holes(marks, grey.shape, mm)
+    longer = marks.larger >= STROKE_MM * mm
+    rule = _rules(marks.boxes[:, 2:4], grey.shape, mm)
+    # strokes are steep, bleed-through is soft; what noise adds to a slope does not count
+    steep = marks.steepness - NOISE_SLOPES * noise > STROKE_STEEPNESS * marks.depth
+    stroke = longer & steep & (marks.depth > STROKE_DEPTHS * least) & ~rule & ~hole & ~lone_hole
+    strokes = int(stroke.sum())
+    if strokes >= 2:
+        return _Finding(verdict="content", marks=strokes, reason="marks like strokes")
+    if strokes == 1:
+        if len(marks.depth) > DUSTY_MARKS and _is_round_speck(marks, int(np.flatnonzero(stroke)[0]), mm):
+            return _Finding(verdict="maybe", marks=1, reason="one large speck among dust")
+        return _Finding(verdict="content", marks=1, reason="a mark like a stroke")
+    if (rule & (marks.depth >= RULE_DEPTH)).any():
+        return _Finding(verdict="maybe", marks=0, reason="printed rules or scanner streaks")
+    if (longer & ~rule & ~hole & ~lone_hole).any():
+        return _Finding(verdict="maybe", marks=0, reason="soft marks, as of ink showing through")
+    if lone_hole.any():
+        return _Finding(verdict="maybe", marks=0, reason="a round spot that may be a hole")
+    if int((~longer & (marks.depth > DUST_DEPTHS * least)).sum()) > MANY_SPECKS:
+        return _Finding(verdict="maybe", marks=0, reason="many specks")
+    if _specks_gather(marks.boxes[~longer], grey.shape, mm):
+        return _Finding(verdict="maybe", marks=0, reason="specks close together")
+    rest = _without(sheet, marks.boxes[hole], margin=round(HOLE_RIM_MM * mm))
+    if _has_faint_marks(depth, noise, rest, mm) or _has_light_marks(depth, least, rest, mm):
+        return _Finding(verdict="maybe", marks=0, reason="faint marks")
+    return _Finding(verdict="blank", marks=0, reason="nothing but paper")
+
+
+def _rules(sizes: Boxes, shape: tuple[int, ...], mm: float) -> Mask:
+    """Which widths and heights are those of lines across the sheet: ruled paper, folds, streaks of the scanner."""
+    span = np.maximum(sizes[:, 0] / shape[1], sizes[:, 1] / shape[0])
+    thin = sizes.min(axis=1) < RULE_MM * mm + RULE_SLOPE * sizes.max(axis=1)
+    return np.asarray((span > RULE_SPAN) & thin, np.bool_)
+
+
+def _without(sheet: Mask, boxes: Boxes, *, margin: int) -> Mask:
+    """The sheet less these boxes and a margin around each."""
+    rest = sheet.copy()
+    for left, top, width, height, _ in boxes:
+        rest[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin] = False
+    return rest
+
+
+def _is_round_speck(marks: _Marks, index: int, mm: float) -> bool:
+    _, _, width, height, area = (float(value) for value in marks.boxes[index])
+    return (
+        max(width, height) < SPECK_MM * mm
+        and max(width, height) < SPECK_ROUND * min(width, height)
+        and area > SPECK_FILL * width * height
+    )
+
+
+def _holes(marks: _Marks, shape: tuple[int, ...], mm: float) -> tuple[Mask, Mask]:
+    """Which marks are punch holes: round, solid, near an edge; `(those in line with another one, those alone)`."""
+    left, top, width, height, area = marks.boxes.astype(np.float64).T / mm
+    area = area / mm
+    size = (width + height) / 2
+    x, y = left + width / 2, top + height / 2
+    from_edge = np.minimum(np.minimum(x, shape[1] / mm - x), np.minimum(y, shape[0] / mm - y))
+    fill = area / np.maximum(np.pi / 4 * width * height, 1e-6)
+    likely = (size >= HOLE_MM[0]) & (size <= HOLE_MM[1]) & (from_edge <= HOLE_FROM_EDGE_MM)
+    likely &= np.maximum(width, height) <= HOLE_ROUND * np.minimum(width, height)
+    likely &= (fill >= HOLE_FILL[0]) & (fill <= HOLE_FILL[1])
+    paired = np.zeros_like(likely)
+    for i in np.flatnonzero(likely):
+        across, along = np.abs(x - x[i]), np.abs(y - y[i])
+        apart = np.maximum(across, along)
+        in_line = (apart > 2 * HOLE_MM[0]) & (np.minimum(across, along) <= HOLE_OFF_LINE * apart)
+        paired[i] = bool((likely & in_line & (np.abs(size - size[i]) <= HOLE_SIZE_DIFFERENCE_MM)).any())
+    return np.asarray(paired, np.bool_), np.asarray(likely & ~paired, np.bool_)
+
+
+def _specks_gather(specks: Boxes, shape: tuple[int, ...], mm: float) -> bool:
+    """Whether several specks lie close together over some millimetres, as small print does."""
+    reach = max(1, round(CLUSTER_GAP_MM * mm / 2))
+    grown = np.zeros(shape, np.uint8)
+    for left, top, width, height, _ in specks:
+        grown[max(0, top - reach) : top + height + reach, max(0, left - reach) : left + width + reach] = 1
+    _, labels, clusters, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
+    members = np.bincount(labels[specks[:, 1], specks[:, 0]], minlength=len(clusters))
+    extent = np.maximum(clusters[:, 2], clusters[:, 3]) - 2 * reach
+    return bool(((members >= CLUSTER_SPECKS) & (extent >= CLUSTER_MM * mm))[1:].any())
+
+
+def _has_faint_marks(depth: Depth, noise: float, sheet: Mask, mm: float) -> bool:
+    """Whether there are marks too pale to be counted as strokes, but of their size."""
+    boxes = _coarse_boxes((depth > max(FAINT_NOISES * noise, LEAST_FAINT_DEPTH)) & sheet)
+    larger = boxes[:, 2:4].max(axis=1, initial=0)
+    likely = (larger >= FAINT_MM[0] * mm) & (larger <= FAINT_MM[1] * mm)
+    likely &= ~_rules(boxes[:, 2:4], depth.shape, mm)
+    return int(likely.sum()) >= FAINT_MARKS
+
+
+def _has_light_marks(depth: Depth, least: float, sheet: Mask, mm: float) -> bool:
+    """Whether something on the sheet is lighter than its paper: white ink, a label, a hole over a white lid."""
+    boxes = _coarse_boxes((depth < -least) & sheet)
+    return bool((boxes[:, 2:4].max(axis=1, initial=0) >= STROKE_MM * mm).any())
+
+
+def _coarse_boxes(mask: Mask) -> Boxes:
+    """Boxes of the connected pieces of a mask, found at half size: pieces a pixel apart count as one."""
+    if not mask.any():
+        return np.empty((0, 5), np.int32)
+    rows, cols = (side // 2 * 2 for side in mask.shape)
+    halves = mask[:rows, :cols].reshape(rows // 2, 2, cols // 2, 2).any(axis=(1, 3))
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(halves.view(np.uint8), connectivity=8)
+    return np.asarray(boxes[1:] * 2, np.int32)
+
+
+def _has_colour_mark(page: PageImage, maps: Analysis) -> bool:
+    """Whether more than 2 mm² differ in hue from the paper: highlighter or pale ink, which hardly darken it."""
+    factor = min(1.0, COLOUR_DPI / page.dpi)
+    size = (max(1, round(page.width_px * factor)), max(1, round(page.height_px * factor)))
+    small = cv2.cvtColor(cv2.resize(page.pixels.view(np.uint8), size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    hue = small[..., 1:].astype(np.float32)
+    distance = np.hypot(*np.moveaxis(hue - np.median(hue, axis=(0, 1)), -1, 0))
+    sheet = cv2.resize(_sheet(_paper(maps.grey, maps), maps).view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    far = ((distance > COLOUR_DISTANCE) & (sheet > 0)).view(np.uint8)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(far, connectivity=8)
+    per_mm = page.dpi * factor / MM_PER_INCH
+    return bool((boxes[1:, 4] > COLOUR_MM2 * per_mm**2).any())

@@ -1,0 +1,55 @@
+"""The page stages: one line each. A profile names them in the order in which a page flows through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stages import (
+    background,
+    binarize,
+    blank,
+    crop,
+    deskew,
+    despeckle,
+    holes,
+    ocr,
+    orient,
+    quality,
+    separators,
+)
+from stages.page_image import PageImage
+from stages.settings import StageSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step that takes a page and gives a page.
+
+    `version` is raised when pixels would come out differently: the ledger records it. `moves_pixels` says that words
+    found before this stage would no longer lie on their ink.
+    """
+
+    name: str
+    version: int
+    run: Callable[[PageImage, StageSettings], PageImage]
+    settings: type[StageSettings]
+    moves_pixels: bool = False
+
+
+PAGE_STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("orient", 1, orient.orient, orient.Settings, moves_pixels=True),
+        Stage("crop", 1, crop.crop, crop.Settings, moves_pixels=True),
+        Stage("deskew", 1, deskew.deskew, deskew.Settings, moves_pixels=True),
+        Stage("holes", 1, holes.holes, holes.Settings),
+        Stage("separators", 1, separators.separators, separators.Settings),
+        Stage("blank", 1, blank.blank, blank.Settings),
+        Stage("quality", 1, quality.quality, quality.Settings),
+        Stage("background", 1, background.background, background.Settings),
+        Stage("binarize", 1, binarize.binarize, binarize.Settings),
+        Stage("despeckle", 1, despeckle.despeckle, despeckle.Settings),
+        Stage("ocr", 1, ocr.ocr, ocr.Settings),
+    )
+}

@@ -1,0 +1,215 @@
+"""What binarize promises: no letter lost, no picture ruined, no page emptied."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+
+from stages import binarize as module
+from stages.binarize import Settings, binarize
+from stages.page_image import EncodedImage, PageImage
+
+Grey = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+TEXT = "The clerk's widow (née Zoë) fixed 3.75 per cent; Jijona's mill is ill-lit."
+
+
+def drawn(*, rows: int = 700, cols: int = 1400, point: float = 11.0) -> Grey:
+    """Black lines of text on white at 300 dpi."""
+    image = Image.new("L", (cols, rows), 255)
+    font = ImageFont.load_default(size=point * 300 / 72)
+    for number, top in enumerate(range(60, rows - 80, int(point * 300 / 72 * 1.3))):
+        ImageDraw.Draw(image).text((60 + 7 * number, top), TEXT, font=font, fill=0)
+    return np.array(image)
+
+
+def scanned(
+    page: Grey, *, paper: float = 235, ink: float = 45, shade: float = 0.08, noise: float = 4, seed: int = 1
+) -> Grey:
+    """The page as a scanner would see it: soft, tinted, darker to one side, noisy."""
+    soft = cv2.GaussianBlur(page, (0, 0), 0.9).astype(np.float64) / 255
+    light = 1 - shade * np.linspace(0, 1, page.shape[1])[None]
+    levels = (ink + soft * (paper - ink)) * light + np.random.default_rng(seed).normal(0, noise, page.shape)
+    return levels.clip(0, 255).astype(np.uint8)
+
+
+def photograph(side: int = 500, seed: int = 3) -> Grey:
+    """Tones like a photograph's: soft shapes of many sizes."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((side, side))
+    for power in range(1, 7):
+        coarse = rng.random((2**power, 2**power)).astype(np.float32)
+        total += cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC) / power
+    total -= total.min()
+    return (total / total.max() * 220).astype(np.uint8)
+
+
+def f_measure(truth: Mask, ink: Mask) -> float:
+    both = np.count_nonzero(truth & ink)
+    return 2 * both / max(1, np.count_nonzero(truth) + np.count_nonzero(ink))
+
+
+def page_of(pixels: npt.NDArray[np.generic], dpi: float = 300) -> PageImage:
+    return PageImage(pixels=pixels, dpi=dpi)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink", "shade", "noise"),
+    [(235, 45, 0.08, 4), (165, 100, 0.5, 8), (225, 185, 0.1, 4), (250, 10, 0.0, 0)],
+    ids=["ordinary", "shaded and noisy", "faint", "clean"],
+)
+def test_text_comes_out_as_it_was_drawn(paper: float, ink: float, shade: float, noise: float) -> None:
+    truth = drawn()
+    page = binarize(page_of(scanned(truth, paper=paper, ink=ink, shade=shade, noise=noise)), Settings())
+    assert page.pixels.dtype == np.bool_
+    assert page.pixels.shape == truth.shape
+    assert page.dpi == 300
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.88
+    assert page.readings["binarize.method"] == "edges"
+    assert float(page.readings["binarize.letters_kept_fraction"]) >= 0.97  # type: ignore[arg-type]
+
+
+@settings(max_examples=12, deadline=None)
+@given(contrast=st.integers(30, 200), paper=st.integers(200, 250))
+def test_no_page_of_text_comes_out_empty_however_faint(contrast: int, paper: int) -> None:
+    truth = drawn(rows=300, cols=900)
+    page = binarize(page_of(scanned(truth, paper=paper, ink=paper - contrast, noise=2)), Settings())
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.8
+
+
+def test_a_bitonal_page_is_left_untouched_with_its_stream() -> None:
+    stream = EncodedImage(codec="g4", data=b"x", width_px=20, height_px=10, channels=1)
+    page = PageImage(pixels=np.ones((10, 20), np.bool_), dpi=300, encoded=stream)
+    result = binarize(page, Settings())
+    assert result.pixels is page.pixels
+    assert result.encoded is stream
+    assert result.readings["binarize.method"] == "bitonal"
+
+
+def test_binarizing_twice_is_binarizing_once() -> None:
+    once = binarize(page_of(scanned(drawn())), Settings())
+    assert binarize(once, Settings()).pixels is once.pixels
+
+
+def test_the_same_scan_gives_the_same_pixels() -> None:
+    scan = scanned(drawn(rows=300))
+    first, second = (binarize(page_of(scan.copy()), Settings()) for _ in range(2))
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+@pytest.mark.parametrize("level", [30, 128, 230])
+def test_an_empty_page_gets_no_grain(level: int) -> None:
+    empty = np.random.default_rng(0).normal(level, 5, (600, 500)).clip(0, 255).astype(np.uint8)
+    page = binarize(page_of(empty), Settings())
+    assert page.readings["binarize.method"] == "blank"
+    assert len(np.unique(page.pixels)) == 1
+
+
+def test_a_negative_stays_a_negative() -> None:
+    scan = scanned(drawn())
+    positive, negative = (binarize(page_of(pixels), Settings()) for pixels in (scan, 255 - scan))
+    assert np.array_equal(positive.pixels, ~negative.pixels.astype(bool))
+
+
+def test_solid_black_does_not_come_out_hollow() -> None:
+    truth = drawn(rows=1000)
+    truth[500:950, 200:900] = 0
+    page = binarize(page_of(scanned(truth)), Settings())
+    assert not page.pixels[505:945, 205:895].any()
+
+
+def test_print_shining_through_from_the_back_is_left_out() -> None:
+    front = scanned(drawn(), noise=3).astype(np.float64)
+    back = cv2.GaussianBlur(drawn()[:, ::-1], (0, 0), 2.5).astype(np.float64) / 255
+    page = binarize(page_of((front - 35 * (1 - back)).clip(0, 255).astype(np.uint8)), Settings())
+    assert f_measure(drawn() < 128, ~page.pixels.astype(bool)) > 0.85
+
+
+def test_yellow_writing_survives() -> None:
+    truth = drawn()
+    channels = [scanned(truth, paper=240, ink=ink, noise=2) for ink in (235, 226, 60)]
+    page = binarize(page_of(np.dstack(channels)), Settings())
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.85
+
+
+def test_a_picture_is_given_in_dots_with_its_tones() -> None:
+    scan = scanned(drawn(rows=1500, cols=1500), shade=0.0)
+    scan[700:1200, 500:1000] = photograph()
+    page = binarize(page_of(scan), Settings())
+    assert page.readings["binarize.pictures"] == 1
+    tones = cv2.blur(page.grey(), (31, 31))[750:1150, 550:950].astype(float)
+    wanted = cv2.blur(scan, (31, 31))[750:1150, 550:950].astype(float) * 255 / 235
+    assert np.abs(tones - wanted.clip(0, 255)).mean() < 8
+    cut = binarize(page_of(scan), Settings(dither_pictures=False))
+    assert cut.readings["binarize.pictures"] == 0
+
+
+def test_a_shadow_is_not_taken_for_a_picture() -> None:
+    scan = scanned(drawn(rows=1200), noise=2)
+    shadow = 1 - 0.7 * np.exp(-np.arange(scan.shape[1]) / 150)
+    page = binarize(page_of((scan * shadow[None]).astype(np.uint8)), Settings())
+    assert page.readings["binarize.pictures"] == 0
+
+
+def test_pixels_are_true_booleans_wherever_they_come_from() -> None:
+    scan = scanned(drawn(rows=1200))
+    scan[500:1000, 500:1000] = photograph()
+    pixels = binarize(page_of(scan), Settings()).pixels
+    assert set(np.unique(pixels.view(np.uint8))) <= {0, 1}
+
+
+def test_another_way_is_tried_when_letters_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ink_by_edges", lambda flat: np.zeros(flat.levels.shape, np.bool_))
+    truth = drawn(rows=400)
+    page = binarize(page_of(scanned(truth)), Settings())
+    assert page.readings["binarize.method"] == "nick"
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.75
+
+
+def test_a_page_that_would_lose_its_letters_stays_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+    for way in ("_ink_by_edges", "_ink_by_nick", "_ink_by_otsu"):
+        monkeypatch.setattr(module, way, lambda flat: np.zeros(flat.levels.shape, np.bool_))
+    page = page_of(scanned(drawn(rows=400)))
+    result = binarize(page, Settings())
+    assert result.pixels is page.pixels
+    assert result.readings["binarize.method"] == "kept-grey"
+    assert result.readings["binarize.letters_kept_fraction"] == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 40),
+    cols=st.integers(1, 40),
+    dpi=st.integers(20, 1200),
+    colour=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_no_page_is_too_small_or_too_odd(rows: int, cols: int, dpi: int, colour: bool, seed: int) -> None:
+    shape = (rows, cols, 3) if colour else (rows, cols)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    page = binarize(page_of(pixels, dpi), Settings())
+    assert page.pixels.shape[:2] == (rows, cols)
+
+
+@pytest.mark.real
+def test_real_pages_come_out_closer_to_truth_than_by_otsu(real_scans: Path) -> None:
+    ours, otsus = [], []
+    with (real_scans / "binarise" / "pairs.csv").open() as lines:
+        for pair in csv.DictReader(lines):
+            scan = np.array(Image.open(real_scans / pair["image"]).convert("L"))
+            truth = np.array(Image.open(real_scans / pair["ground_truth"]).convert("L")) < 128
+            inside = np.s_[80:-80, 80:-80]  # what lies beside the sheet is cropped before
+            level, _ = cv2.threshold(scan[inside].copy(), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+            otsus.append(f_measure(truth[inside], scan[inside] <= level))
+            page = binarize(page_of(scan[inside].copy(), 200), Settings())
+            ours.append(f_measure(truth[inside], ~page.pixels.astype(bool)))
+    assert np.mean(ours) > np.mean(otsus) + 0.05
+    assert min(ours) > 0.7

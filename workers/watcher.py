@@ -1,0 +1,144 @@
+"""The watched folder: what has settled in the inbox is announced to the ledger.
+
+A plain scan every few seconds is the only thing that counts (QUEUE 7): file system events lie on network shares. What
+is seen is compared with the scan before, never with this machine's clock, since servers have clocks of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.bureau import Bureau
+from pipeline.intake import READY_MARKERS, finish_interrupted, is_junk, scan_files
+
+log = logging.getLogger(__name__)
+
+Signature = tuple[tuple[str, int, int], ...]  # name, size, mtime in ns of every file
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something dropped: a folder or a single file, with the order whose folder it lies in."""
+
+    path: Path
+    order_number: str | None
+
+
+@dataclass(slots=True)
+class _Seen:
+    signature: Signature
+    since: float
+    looks: int = 1
+
+
+class Watcher:
+    """Looks at the inbox until stopped."""
+
+    def __init__(self, bureau: Bureau) -> None:
+        self._bureau = bureau
+        self._inbox = bureau.settings.folder("inbox")
+        self._seen: dict[Path, _Seen] = {}
+        self._stop = threading.Event()
+        self._looked = threading.Event()
+        self._settling = 0
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin looking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def settling(self) -> int:
+        """How many deliveries lie in the inbox and are not claimed yet; before the first look at least one."""
+        return self._settling if self._looked.is_set() else 1
+
+    def look(self) -> None:
+        """Look once: announce what has settled."""
+        finish_interrupted(self._bureau)
+        claimed = set(self._bureau.ledger.open_delivery_sources())
+        waiting = 0
+        present: dict[Path, _Seen] = {}
+        free_mb = shutil.disk_usage(self._inbox).free >> 20
+        for candidate in self._candidates():
+            if str(candidate.path) in claimed:
+                continue
+            signature = _signature(candidate.path)
+            if not signature:
+                continue  # an empty folder: somebody is about to fill it
+            waiting += 1
+            seen = self._seen.get(candidate.path)
+            if seen is None or seen.signature != signature:
+                seen = _Seen(signature, time.monotonic())
+            else:
+                seen.looks += 1
+            present[candidate.path] = seen
+            if not self._settled(candidate.path, seen):
+                continue
+            if free_mb < self._bureau.settings.min_free_mb:
+                log.error("only %d MB of disk are free: nothing is taken in until there is room", free_mb)
+                continue
+            self._bureau.ledger.announce_delivery(
+                source=str(candidate.path),
+                name=candidate.path.name,
+                order_number=candidate.order_number,
+                moves=True,
+                who="watcher",
+            )
+            waiting -= 1
+            del present[candidate.path]
+        self._seen = present
+        self._settling = waiting
+        self._looked.set()
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception:
+                log.exception("looking at the inbox failed")
+            self._stop.wait(self._bureau.settings.scan_seconds)
+
+    def _candidates(self) -> list[Candidate]:
+        found: list[Candidate] = []
+        for entry in _entries(self._inbox):
+            if entry.is_dir() and self._bureau.ledger.order(entry.name) is not None:
+                found += [Candidate(inner, entry.name) for inner in _entries(entry)]
+            else:
+                found.append(Candidate(entry, None))
+        return found
+
+    def _settled(self, path: Path, seen: _Seen) -> bool:
+        if path.is_dir() and any((path / marker).exists() for marker in READY_MARKERS):
+            return True
+        return seen.looks >= 2 and time.monotonic() - seen.since >= self._bureau.settings.settle_seconds
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder of the inbox; names that begin with `_` are still being filled by their owner."""
+    try:
+        entries = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return [entry for entry in entries if not is_junk(entry.name) and not entry.name.startswith("_")]
+
+
+def _signature(path: Path) -> Signature:
+    root = path if path.is_dir() else path.parent
+    lines = []
+    try:
+        for name in scan_files(path):
+            stat = (root / name).stat()
+            lines.append((name, stat.st_size, stat.st_mtime_ns))
+    except FileNotFoundError:
+        return ()  # it changes while it is looked at
+    return tuple(lines)
