@@ -58,7 +58,9 @@ app.add_typer(held_app, name="held")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 
-out = Console(soft_wrap=True, highlight=False)
+# a pipe or a file has no width of its own; 80 columns would break every table
+PIPE_WIDTH = None if sys.stdout.isatty() else 160
+out = Console(soft_wrap=True, highlight=False, width=PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -112,7 +114,9 @@ def doctor(
         if as_json:
             _print_json(rows)
         else:
-            _print_table(("Setting", "Value", "Meaning"), [(k, v["value"] or "", v["meaning"] or "") for k, v in rows.items()])
+            _print_table(
+                ("Setting", "Value", "Meaning"), [(k, v["value"] or "", v["meaning"] or "") for k, v in rows.items()]
+            )
         return
     findings = examined(Settings())
     if as_json:

@@ -89,8 +89,13 @@ class Sandbox:
             return answer  # type: ignore[no-any-return]
         raise StageCrashed(what, _TRIES)
 
+    def open_again(self) -> None:
+        """Take calls again after `close`."""
+        with self._lock:
+            self._closed = False
+
     def close(self) -> None:
-        """Kill all children."""
+        """Kill all children; what they worked on raises `Stopping` in its caller."""
         with self._lock:
             self._closed = True
             children, self._all = list(self._all), set()

@@ -157,6 +157,4 @@ def paper_level(grey: npt.NDArray[np.uint8], dpi: float) -> npt.NDArray[np.uint8
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     small = cv2.dilate(small, np.ones((5, 5), np.uint8))
     small = cv2.blur(cv2.medianBlur(small, 9), (9, 9))
-    return np.asarray(
-        cv2.resize(small, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8
-    )
+    return np.asarray(cv2.resize(small, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

@@ -49,10 +49,10 @@ SOLID_REST_SHARE = 0.05
 EDGE_WINDOW_MM = 0.93
 EDGE_WINDOW_STROKES = 5.0
 STROKE_LIMITS_PX = (1.5, 40.0)
-EDGE_SPREADS = 0.8
+EDGE_SPREADS = 0.5  # IMAGING has 0.8: drawn strokes came out a third too wide, and 7.5-point print was read worse
 TOWARDS_PAPER = 0.35
 EDGELESS_SHARE = 0.9
-STRONG_DEPTH = 0.7
+STRONG_DEPTH = 0.35  # IMAGING has 0.7, which dropped thin letters of a newspaper on film; F is the same within 0.2
 STRONG_SHARE = 0.03
 HALVING_DPI = 200.0  # from here on components are labelled at half size
 
@@ -82,8 +82,8 @@ PICTURE_JOIN_MM = 6.0
 PICTURE_SMALLEST_MM = 15.0
 PICTURE_FILLED_SHARE = 0.7
 PICTURE_SPREAD_LEVELS = 14.0
-PICTURE_DETAIL_MM = (0.5, 4.0)
-PICTURE_DETAIL_LEVELS = 2.5
+PICTURE_DETAIL_MM = (2.0, 6.0)  # letters are closed over, then what is left is held against its surroundings
+PICTURE_DETAIL_LEVELS = 5.0  # two photographs have 9 and 12, text in a deep gutter shadow 2
 
 
 class Settings(StageSettings):
@@ -102,11 +102,13 @@ class Settings(StageSettings):
 class _Flat:
     """The page divided by its paper, and the figures every threshold is made from.
 
-    `levels` has its paper at 255; `otsu` and `ink` are levels of it. Ink is never brighter than `weak_limit` and never
-    sure above `strong_limit`. `noise` was measured on the page as it came; `stroke_px` is the usual stroke.
+    `levels` has its paper at 255; `edges`, half as large, is 255 on edges among every second pixel of it. `otsu` and
+    `ink` are levels of it. Ink is never brighter than `weak_limit` and never sure above `strong_limit`. `noise` was
+    measured on the page as it came; `stroke_px` is the usual stroke.
     """
 
     levels: Grey
+    edges: Grey
     noise: float
     otsu: float
     ink: float
@@ -158,7 +160,7 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     if is_negative:
         white = ~white
     return page.with_pixels(white).with_readings(
-        "binarize", ink_fraction=1.0 - float(white.mean()), pictures=len(pictures), **readings
+        "binarize", ink_fraction=1.0 - _share(white), pictures=len(pictures), **readings
     )
 
 
@@ -180,7 +182,8 @@ def _channel_weights(page: PageImage) -> Surface | None:
     """How to mix red, green and blue where luminance would lose the writing; None where luminance does."""
     if not page.is_colour:
         return None
-    small = _reduced(np.asarray(page.pixels, dtype=np.uint8), page.dpi / STATISTICS_DPI).reshape(-1, 3)
+    small = _reduced(np.asarray(page.pixels, dtype=np.uint8), page.dpi / STATISTICS_DPI)
+    small = np.ascontiguousarray(small[::3, ::3]).reshape(-1, 3)
     depth = np.percentile(small, 75, axis=0) - small
     deepest = depth.max(axis=1)
     inky = max(float(np.percentile(deepest, 100.0 - COLOUR_INK_PERCENT)), STRONG_DEPTH_LEVELS)
@@ -211,6 +214,7 @@ def _flattened(grey: Grey, analysis: Analysis, dpi: float) -> _Flat:
     noise_left = _noise_levels(levels)
     return _Flat(
         levels=levels,
+        edges=_edges(levels),
         noise=noise,
         otsu=otsu,
         ink=_median_below(sample, otsu),
@@ -227,8 +231,8 @@ def _paper_level(analysis: Analysis) -> float:
 
 
 def _noise_levels(grey: Grey) -> float:
-    """Deviation of the noise: median second difference along every 16th row, so that letters do not count."""
-    rows = grey[::16].astype(np.int16)
+    """Deviation of the noise: median second difference along every 32nd row, so that letters do not count."""
+    rows = grey[::32].astype(np.int16)
     if rows.shape[1] < 3:
         return 0.0
     second = np.abs(rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2])
@@ -246,7 +250,7 @@ def _median_below(levels: Grey, limit: float) -> float:
 
 def _without_solids(levels: Grey, dpi: float) -> Grey:
     """Every second pixel as one row, but for areas that are black for millimetres on end."""
-    sample = np.ascontiguousarray(levels[::2, ::2])
+    sample = _every_second(levels)
     small = _reduced(levels, dpi / SOLID_DPI)
     side = max(3, round(SOLID_MM * SOLID_DPI / MM_PER_INCH))
     dark = (small < _otsu(small)).view(np.uint8)
@@ -259,7 +263,7 @@ def _without_solids(levels: Grey, dpi: float) -> Grey:
 def _stroke_width_px(levels: Grey, threshold: float) -> float:
     """Ink divided by the number of its runs, along rows or columns, whichever crosses the strokes."""
     widths = []
-    for lines in (levels[::4], levels[:, ::4].T):
+    for lines in (levels[::16], levels[:, ::16].T):
         ink = lines < threshold
         runs = int(np.count_nonzero(ink[:, 1:] & ~ink[:, :-1])) + int(np.count_nonzero(ink[:, :1]))
         widths.append(int(np.count_nonzero(ink)) / max(1, runs))
@@ -272,7 +276,7 @@ def _first_sound(
 ) -> tuple[str, Mask | None, float]:
     """The first way that keeps the letters: its name, its ink, and the share it kept."""
     letters = _letters(analysis, pictures)
-    inky_share = float(analysis.ink.mean())
+    edge_share = max(_share(flat.edges), 1 / flat.edges.size)
     best_fraction = 0.0
     for method, ink_of in (("edges", _ink_by_edges), ("nick", _ink_by_nick), ("otsu", _ink_by_otsu)):
         ink = ink_of(flat)
@@ -281,7 +285,7 @@ def _first_sound(
             return method if ink.any() else "blank", ink, 1.0
         kept_fraction = letters.kept_fraction(ink)
         best_fraction = max(best_fraction, kept_fraction)
-        ink_ratio = float(ink.mean()) / inky_share
+        ink_ratio = _share(ink) / edge_share
         if kept_fraction >= kept_min_fraction and INK_SHARE_LIMITS[0] <= ink_ratio <= INK_SHARE_LIMITS[1]:
             return method, ink, kept_fraction
     return "kept-grey", None, best_fraction
@@ -293,43 +297,50 @@ def _ink_by_edges(flat: _Flat) -> Mask:
     Edge pixels lie between paper and ink in brightness, whatever the contrast of the place.
     """
     levels = flat.levels
-    edges = _edges(levels)
-    on_edges = cv2.bitwise_and(levels, edges)
+    on_edges = cv2.bitwise_and(_every_second(levels), flat.edges)
     squares = cv2.multiply(on_edges, on_edges, scale=1 / PAPER)
     scale = max(1.0, flat.dpi / STATISTICS_DPI)
     window = max(3, round(max(flat.px(EDGE_WINDOW_MM), EDGE_WINDOW_STROKES * flat.stroke_px) / scale) | 1)
-    share = _mean(_reduced(edges, scale), window) / PAPER
+    share = _mean(_reduced(flat.edges, scale / 2), window) / PAPER
     some = np.maximum(share, 1e-4)
-    mean = _mean(_reduced(np.asarray(on_edges, dtype=np.uint8), scale), window) / some
-    square = _mean(_reduced(np.asarray(squares, dtype=np.uint8), scale), window) * PAPER / some
+    mean = _mean(_reduced(np.asarray(on_edges, dtype=np.uint8), scale / 2), window) / some
+    square = _mean(_reduced(np.asarray(squares, dtype=np.uint8), scale / 2), window) * PAPER / some
     spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
     beside_edges = np.minimum(mean + EDGE_SPREADS * spread, flat.otsu + TOWARDS_PAPER * (PAPER - flat.otsu))
     has_edges = share > 1.0 / (window * scale)
-    weak = _darker(flat, np.where(has_edges, beside_edges, flat.otsu * EDGELESS_SHARE))
     strong_level = min(flat.otsu - STRONG_DEPTH * (flat.otsu - flat.ink), flat.strong_limit)
-    return _attached(weak, levels, strong_level, halve=flat.dpi >= HALVING_DPI)
+    # what is sure is ink even where grain in solid black looks like edges
+    threshold = np.maximum(np.where(has_edges, beside_edges, flat.otsu * EDGELESS_SHARE), strong_level)
+    return _attached(_darker(flat, threshold), levels, strong_level, halve=flat.dpi >= HALVING_DPI)
 
 
 def _edges(levels: Grey) -> Grey:
-    """255 where the local contrast stands out by its own Otsu, else 0."""
-    brightest, darkest = cv2.dilate(levels, NEIGHBOURS), cv2.erode(levels, NEIGHBOURS)
+    """Of every second pixel both ways: 255 where the local contrast stands out by its own Otsu, else 0."""
+    brightest, darkest = _every_second(cv2.dilate(levels, NEIGHBOURS)), _every_second(cv2.erode(levels, NEIGHBOURS))
     middle = cv2.addWeighted(brightest, 0.5, darkest, 0.5, 1)
     contrast = np.asarray(cv2.divide(cv2.subtract(brightest, darkest), middle, scale=PAPER / 2), dtype=np.uint8)
-    _, edges = cv2.threshold(contrast, _otsu(np.ascontiguousarray(contrast[::2, ::2])), PAPER, cv2.THRESH_BINARY)
-    return np.asarray(edges, dtype=np.uint8)
+    return np.asarray(cv2.threshold(contrast, _otsu(contrast), PAPER, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+
+
+def _every_second(pixels: npt.NDArray[np.generic]) -> Grey:
+    return np.ascontiguousarray(pixels[::2, ::2], dtype=np.uint8)
 
 
 def _attached(weak: Grey, levels: Grey, strong_level: float, *, halve: bool) -> Mask:
     """Those components of `weak` of which a few pixels are darker than `strong_level`."""
-    small, darkest = (_pooled(weak, np.maximum, 0), _pooled(levels, np.minimum, PAPER)) if halve else (weak, levels)
+    small, darkest = (_pooled(weak, np.maximum), _pooled(levels, np.minimum)) if halve else (weak, levels)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(small, connectivity=8, ltype=cv2.CV_32S)
-    strong = np.bincount(labels[(darkest < strong_level) & (small > 0)], minlength=count)
+    inked = np.flatnonzero(small)
+    numbers = np.asarray(labels).ravel()[inked]
+    strong = np.bincount(numbers[darkest.ravel()[inked] < strong_level], minlength=count)
     kept = strong > STRONG_SHARE * stats[:, cv2.CC_STAT_AREA]
-    kept[0] = False
-    mask = (kept.view(np.uint8) * np.uint8(PAPER))[labels]
-    if halve:
-        mask = _doubled(mask, weak.shape)
-    return np.asarray(cv2.bitwise_and(weak, mask) > 0)
+    ink = weak > 0
+    step = 2 if halve else 1
+    rows, cols = np.divmod(inked[~kept[numbers]], small.shape[1])
+    for y, x in np.ndindex(step, step):
+        # an odd page's last row was doubled
+        ink[np.minimum(rows * step + y, ink.shape[0] - 1), np.minimum(cols * step + x, ink.shape[1] - 1)] = False
+    return ink
 
 
 def _ink_by_nick(flat: _Flat) -> Mask:
@@ -352,20 +363,22 @@ def _darker(flat: _Flat, threshold: npt.NDArray[np.floating[Any]]) -> Grey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Letters:
-    """Letter-like marks of the page as it was, at the analysis' size.
+    """The deep pixels of letter-like marks of the page as it was.
 
-    `labels` holds the number of the mark on its deep pixels, 0 elsewhere; `deep_px` is how many each has (0 for
-    components that are no letters).
+    `places` are flat places on the analysis' grid of `shape`, `numbers` says whose each is, and `deep_px` how many
+    each mark has.
     """
 
-    labels: npt.NDArray[np.int32]
-    deep_px: npt.NDArray[np.int64]
+    places: npt.NDArray[np.intp]
+    numbers: npt.NDArray[np.intp]
+    deep_px: npt.NDArray[np.intp]
+    shape: tuple[int, int]
 
     def kept_fraction(self, ink: Mask) -> float:
         """The share of the letters of which most is still ink."""
-        size = (self.labels.shape[1], self.labels.shape[0])
-        black = cv2.resize(ink.view(np.uint8) * np.uint8(PAPER), size, interpolation=cv2.INTER_AREA) >= PAPER // 4
-        left_px = np.bincount(self.labels[black], minlength=self.deep_px.size)
+        small = cv2.resize(ink.view(np.uint8) * np.uint8(PAPER), self.shape[::-1], interpolation=cv2.INTER_AREA)
+        black = np.asarray(small).ravel()[self.places] >= PAPER // 4
+        left_px = np.bincount(self.numbers[black], minlength=self.deep_px.size)
         letters = self.deep_px > 0
         return float(np.mean(left_px[letters] >= LETTER_KEPT_SHARE * self.deep_px[letters]))
 
@@ -381,19 +394,24 @@ def _letters(analysis: Analysis, pictures: list[Box]) -> _Letters | None:
         & (width <= analysis.px(LETTER_WIDTH_MM[1]))
     )
     is_letter[0] = False
-    on_letter = is_letter[analysis.labels]
-    for picture in pictures:
-        rows, cols = _slices(picture, 1.0)
-        on_letter[rows, cols] = False
-    if not on_letter.any():
+    written = analysis.ink
+    if pictures:
+        written = written.copy()
+        for picture in pictures:
+            written[_slices(picture, 1.0)] = False
+    places = np.flatnonzero(written)
+    places = places[is_letter[analysis.labels.ravel()[places]]]
+    if not places.size:
         return None
-    depth = cv2.subtract(analysis.paper, analysis.grey)
-    usual = float(np.percentile(depth[on_letter], 75))
-    labels = np.where(on_letter & (depth > LETTER_DEPTH_SHARE * usual), analysis.labels, 0).astype(np.int32)
-    deep_px = np.bincount(labels.ravel(), minlength=stats.shape[0])
-    deep_px[deep_px < np.maximum(LETTER_DEEP_SHARE * stats[:, cv2.CC_STAT_AREA], 1)] = 0
-    deep_px[0] = 0
-    return _Letters(labels=labels, deep_px=deep_px) if deep_px.any() else None
+    depth = cv2.subtract(analysis.paper, analysis.grey).ravel()[places]
+    usual = float(np.percentile(depth[::4], 75))
+    places = places[depth > LETTER_DEPTH_SHARE * usual]
+    numbers = analysis.labels.ravel()[places].astype(np.intp)
+    deep_px = np.bincount(numbers, minlength=stats.shape[0])
+    deep_px[deep_px < LETTER_DEEP_SHARE * stats[:, cv2.CC_STAT_AREA]] = 0
+    grey = analysis.grey
+    letters = _Letters(places=places, numbers=numbers, deep_px=deep_px, shape=(grey.shape[0], grey.shape[1]))
+    return letters if deep_px.any() else None
 
 
 def _pictures(analysis: Analysis) -> list[Box]:
@@ -402,7 +420,7 @@ def _pictures(analysis: Analysis) -> list[Box]:
     paper = _paper_level(analysis)
     span = cv2.subtract(cv2.dilate(grey, NEIGHBOURS), cv2.erode(grey, NEIGHBOURS))
     tone = (grey > PICTURE_TONES[0] * paper) & (grey < PICTURE_TONES[1] * paper) & (span < PICTURE_SMOOTH_SHARE * paper)
-    if tone.mean() * grey.size < PICTURE_TILE_SHARE * analysis.px(PICTURE_SMALLEST_MM) ** 2:
+    if np.count_nonzero(tone) < PICTURE_TILE_SHARE * analysis.px(PICTURE_SMALLEST_MM) ** 2:
         return []
     tile = max(1, round(analysis.px(PICTURE_TILE_MM)))
     toned = cv2.blur(tone.view(np.uint8) * np.uint8(255), (tile, tile)) > PICTURE_TILE_SHARE * 255
@@ -434,11 +452,10 @@ def _pictures(analysis: Analysis) -> list[Box]:
 
 
 def _detail(analysis: Analysis) -> Surface:
-    """How far each place differs from its surroundings: a shadow hardly does, a photograph does everywhere."""
-    fine, coarse = (
-        cv2.blur(analysis.grey, (side, side)) for side in (max(1, round(analysis.px(mm))) for mm in PICTURE_DETAIL_MM)
-    )
-    return np.asarray(cv2.absdiff(fine, coarse), dtype=np.float32)
+    """How far each place differs from its surroundings, writing aside: a shadow hardly does, a photograph much."""
+    closing, blurring = (max(1, round(analysis.px(mm))) for mm in PICTURE_DETAIL_MM)
+    bridged = cv2.morphologyEx(analysis.grey, cv2.MORPH_CLOSE, np.ones((closing, closing), np.uint8))
+    return np.asarray(cv2.absdiff(bridged, cv2.blur(bridged, (blurring, blurring))), dtype=np.float32)
 
 
 def _dithered(grey: Grey, paper_level: float) -> Mask:
@@ -454,6 +471,10 @@ def _slices(box: Box, scale: float) -> tuple[slice, slice]:
         slice(round(box.top * scale), round(box.bottom * scale)),
         slice(round(box.left * scale), round(box.right * scale)),
     )
+
+
+def _share(marked: Grey | Mask) -> float:
+    return int(np.count_nonzero(marked)) / marked.size
 
 
 def _otsu(levels: Grey) -> float:
@@ -482,16 +503,10 @@ def _stretched(pixels: Grey, shape: tuple[int, ...]) -> Grey:
     return np.asarray(cv2.resize(pixels, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _pooled(pixels: Grey, chosen: np.ufunc, beyond: int) -> Grey:
-    """Half the size: of each 2 x 2 pixels the darkest or the brightest."""
+def _pooled(pixels: Grey, chosen: np.ufunc) -> Grey:
+    """Half the size: of each 2 x 2 pixels the darkest or the brightest; an odd last row or column counts twice."""
     rows, cols = pixels.shape
-    even = cv2.copyMakeBorder(pixels, 0, rows % 2, 0, cols % 2, cv2.BORDER_CONSTANT, value=beyond)
-    pairs = chosen(even[::2], even[1::2])
+    if rows % 2 or cols % 2:
+        pixels = np.pad(pixels, ((0, rows % 2), (0, cols % 2)), mode="edge")
+    pairs = chosen(pixels[::2], pixels[1::2])
     return np.asarray(chosen(pairs[:, ::2], pairs[:, 1::2]))
-
-
-def _doubled(pixels: Grey, shape: tuple[int, ...]) -> Grey:
-    rows, cols = shape
-    size = (cols + cols % 2, rows + rows % 2)
-    twice = cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(twice[:rows, :cols], dtype=np.uint8)

@@ -49,8 +49,12 @@ STROKE_STEEPNESS = 0.52  # pencil, faint type and pale stamps 0.66 or more; ink 
 STROKE_DEPTHS = 1.3
 RULE_SPAN = 0.64
 RULE_MM, RULE_SLOPE = 3.0, 0.03
+LINE_GAP_MM, LINE_MM, LINE_BAND_MM = 4.0, 20.0, 3.0
 RULE_DEPTH = 60.0  # printed rules are as dark as a frame or a table without entries: a person looks
-SPECK_MM, SPECK_ROUND, SPECK_FILL, DUSTY_MARKS = 2.2, 1.5, 0.6, 20
+SPECK_MM, SPECK_ROUND, SPECK_FILL = 2.2, 1.5, 0.6
+FEW_AMONG = 20  # so many specks or soft marks to one that is large or steep: it is likely one of them
+DEEPER = 1.5  # what is written over ink showing through is darker than it by this factor
+SMALL_MM = 0.7  # a comma of common print
 DUST_DEPTHS, MANY_SPECKS = 3.0, 120
 FAINT_MM, FAINT_MARKS = (1.5, 60.0), 2
 NOISE_SLOPES = 1.2  # the steepest of a few thousand pixels of smoothed noise, in deviations of the noise
@@ -58,7 +62,8 @@ NOISE_SLOPES = 1.2  # the steepest of a few thousand pixels of smoothed noise, i
 # punch holes: ISO 838 and the American ones are 5.5 to 8 mm wide and at most 13 mm from the edge
 HOLE_MM = (4.0, 9.5)
 HOLE_FROM_EDGE_MM = 28.0
-HOLE_ROUND, HOLE_FILL = 1.22, (0.88, 1.12)
+HOLE_ROUND = 1.22
+HOLE_OVERLAP = 0.88  # of a hole with its ellipse: torn rims and grain take some
 HOLE_SIZE_DIFFERENCE_MM = 0.8
 HOLE_RIM_MM = 2.0
 HOLE_OFF_LINE = 0.27  # holes of one punch lie in line within 15 degrees
@@ -110,7 +115,7 @@ def _finding(page: PageImage, maps: Analysis) -> _Finding:
     level = float(np.median(on_sheet)) if on_sheet.size else 0.0
     if level < DARK_SHEET_LEVEL:
         # white on black: look at the inverted page, on which black is the paper
-        grey = cv2.bitwise_not(maps.grey)
+        grey = np.asarray(cv2.bitwise_not(maps.grey), dtype=np.uint8)
         return _at_least_maybe(_marks_finding(grey, _paper(grey, maps), sheet, maps), "dark sheet")
     if (levels < TONE_DARKER * np.percentile(levels, 90)).mean() > TONE_SHARE and on_sheet.std() > TONE_DEVIATION:
         return _Finding(verdict="content", marks=0, reason="picture")
@@ -158,7 +163,7 @@ def _sheet(paper: Grey, maps: Analysis) -> Mask:
 def _depth(grey: Grey, paper: Grey) -> Depth:
     """How much darker than the paper each pixel is, as if the paper were white; lighter ones are negative."""
     darker = cv2.subtract(paper, grey, dtype=cv2.CV_32F)
-    darker = cv2.divide(darker, cv2.max(paper, DARKEST_PAPER).astype(np.float32), scale=WHITE)
+    darker = cv2.divide(darker, np.maximum(paper, DARKEST_PAPER).astype(np.float32), scale=WHITE)
     return np.asarray(cv2.GaussianBlur(darker, (0, 0), SMOOTHING_PX), dtype=np.float32)
 
 
@@ -181,10 +186,15 @@ def _marks(depth: Depth, mask: Mask) -> _Marks:
     deepest, steepest = np.zeros(count, np.float32), np.zeros(count, np.float32)
     if count > 1:
         inked = np.flatnonzero(labels)
-        of = labels.reshape(-1)[inked]
+        of = np.asarray(labels, np.int32).reshape(-1)[inked]
         np.maximum.at(deepest, of, depth.reshape(-1)[inked])
         np.maximum.at(steepest, of, _slope(depth).reshape(-1)[inked])
-    return _Marks(boxes=np.asarray(boxes[1:], np.int32), depth=deepest[1:], steepness=steepest[1:])
+    left, top, width, height, area = np.asarray(boxes[1:], np.int32).T
+    # as large as before they were dilated
+    thin, low = np.maximum(width - 2, 1), np.maximum(height - 2, 1)
+    share = thin * low / (width * height)
+    before = np.stack([left + 1, top + 1, thin, low, np.rint(area * share)], axis=1)
+    return _Marks(boxes=before.astype(np.int32), depth=deepest[1:], steepness=steepest[1:])
 
 
 def _slope(depth: Depth) -> Depth:
@@ -200,35 +210,61 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
     sample = depth[::SAMPLE_PX, ::SAMPLE_PX][sheet[::SAMPLE_PX, ::SAMPLE_PX]]
     noise = max(LEAST_NOISE, -float(np.quantile(sample, 0.16))) if sample.size else LEAST_NOISE
     least = max(DEPTH_NOISES * noise, LEAST_DEPTH)
-    marks = _marks(depth, (depth > least) & sheet)
     mm = maps.px(1.0)
-    hole, lone_hole = _holes(marks, grey.shape, mm)
+    dark = (depth > least) & sheet
+    lines = _lines(dark, mm)
+    marks = _marks(depth, dark & ~lines)
+    hole, lone_hole = _holes(marks, dark, mm)
     longer = marks.larger >= STROKE_MM * mm
     rule = _rules(marks.boxes[:, 2:4], grey.shape, mm)
     # strokes are steep, bleed-through is soft; what noise adds to a slope does not count
     steep = marks.steepness - NOISE_SLOPES * noise > STROKE_STEEPNESS * marks.depth
     stroke = longer & steep & (marks.depth > STROKE_DEPTHS * least) & ~rule & ~hole & ~lone_hole
+    soft = longer & ~stroke & ~rule & ~hole & ~lone_hole
     strokes = int(stroke.sum())
-    if strokes >= 2:
+    if strokes:
+        if strokes * FEW_AMONG < len(marks.depth) and (marks.larger[stroke] < SPECK_MM * mm).all():
+            return _Finding(verdict="maybe", marks=strokes, reason="large specks among dust")
+        few = strokes * FEW_AMONG < int(soft.sum())
+        if few and marks.depth[stroke].max() < DEEPER * np.quantile(marks.depth[soft], 0.9):
+            return _Finding(verdict="maybe", marks=strokes, reason="marks among ink showing through, and no darker")
         return _Finding(verdict="content", marks=strokes, reason="marks like strokes")
-    if strokes == 1:
-        if len(marks.depth) > DUSTY_MARKS and _is_round_speck(marks, int(np.flatnonzero(stroke)[0]), mm):
-            return _Finding(verdict="maybe", marks=1, reason="one large speck among dust")
-        return _Finding(verdict="content", marks=1, reason="a mark like a stroke")
-    if (rule & (marks.depth >= RULE_DEPTH)).any():
+    if (rule & (marks.depth >= RULE_DEPTH)).any() or (lines & (depth >= RULE_DEPTH)).any():
         return _Finding(verdict="maybe", marks=0, reason="printed rules or scanner streaks")
-    if (longer & ~rule & ~hole & ~lone_hole).any():
+    if soft.any():
         return _Finding(verdict="maybe", marks=0, reason="soft marks, as of ink showing through")
     if lone_hole.any():
         return _Finding(verdict="maybe", marks=0, reason="a round spot that may be a hole")
     if int((~longer & (marks.depth > DUST_DEPTHS * least)).sum()) > MANY_SPECKS:
         return _Finding(verdict="maybe", marks=0, reason="many specks")
+    if (steep & ~_round(marks) & (marks.larger >= SMALL_MM * mm) & (marks.depth > STROKE_DEPTHS * least)).any():
+        return _Finding(verdict="maybe", marks=0, reason="a small mark")
     if _specks_gather(marks.boxes[~longer], grey.shape, mm):
         return _Finding(verdict="maybe", marks=0, reason="specks close together")
     rest = _without(sheet, marks.boxes[hole], margin=round(HOLE_RIM_MM * mm))
     if _has_faint_marks(depth, noise, rest, mm) or _has_light_marks(depth, least, rest, mm):
         return _Finding(verdict="maybe", marks=0, reason="faint marks")
     return _Finding(verdict="blank", marks=0, reason="nothing but paper")
+
+
+def _lines(dark: Mask, mm: float) -> Mask:
+    """Where straight level or upright lines cross most of the sheet, even if they are broken by grain."""
+    lines = np.zeros(dark.shape, np.uint8)
+    band = np.ones(max(1, round(LINE_BAND_MM * mm)))
+    for down in (False, True):
+        # labelling is dear; without this much ink in any band as broad as a line and its slope there is no line
+        if (
+            np.convolve(np.count_nonzero(dark, axis=0 if down else 1), band).max()
+            > RULE_SPAN / 2 * dark.shape[not down]
+        ):
+            gap, length = (np.ones((1, max(1, round(size * mm))), np.uint8) for size in (LINE_GAP_MM, LINE_MM))
+            closed = cv2.morphologyEx(dark.view(np.uint8), cv2.MORPH_CLOSE, gap.T if down else gap)
+            solid = cv2.morphologyEx(closed, cv2.MORPH_OPEN, length.T if down else length)
+            _, labels, boxes, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
+            crossing = _rules(np.asarray(boxes[:, 2:4], np.int32), dark.shape, mm)
+            crossing[0] = False
+            lines |= crossing[labels].view(np.uint8)
+    return np.asarray(cv2.dilate(lines, np.ones((3, 3), np.uint8)) > 0, np.bool_)
 
 
 def _rules(sizes: Boxes, shape: tuple[int, ...], mm: float) -> Mask:
@@ -246,26 +282,24 @@ def _without(sheet: Mask, boxes: Boxes, *, margin: int) -> Mask:
     return rest
 
 
-def _is_round_speck(marks: _Marks, index: int, mm: float) -> bool:
-    _, _, width, height, area = (float(value) for value in marks.boxes[index])
-    return (
-        max(width, height) < SPECK_MM * mm
-        and max(width, height) < SPECK_ROUND * min(width, height)
-        and area > SPECK_FILL * width * height
-    )
+def _round(marks: _Marks) -> Mask:
+    """Which marks are as long as broad and filled, as specks are."""
+    width, height = marks.boxes[:, 2], marks.boxes[:, 3]
+    longest = SPECK_ROUND * np.minimum(width, height)
+    return np.asarray((marks.larger <= longest) & (marks.boxes[:, 4] > SPECK_FILL * width * height), np.bool_)
 
 
-def _holes(marks: _Marks, shape: tuple[int, ...], mm: float) -> tuple[Mask, Mask]:
+def _holes(marks: _Marks, dark: Mask, mm: float) -> tuple[Mask, Mask]:
     """Which marks are punch holes: round, solid, near an edge; `(those in line with another one, those alone)`."""
-    left, top, width, height, area = marks.boxes.astype(np.float64).T / mm
-    area = area / mm
+    left, top, width, height, _ = marks.boxes.astype(np.float64).T / mm
+    rows, cols = (side / mm for side in dark.shape)
     size = (width + height) / 2
     x, y = left + width / 2, top + height / 2
-    from_edge = np.minimum(np.minimum(x, shape[1] / mm - x), np.minimum(y, shape[0] / mm - y))
-    fill = area / np.maximum(np.pi / 4 * width * height, 1e-6)
+    from_edge = np.minimum(np.minimum(x, cols - x), np.minimum(y, rows - y))
     likely = (size >= HOLE_MM[0]) & (size <= HOLE_MM[1]) & (from_edge <= HOLE_FROM_EDGE_MM)
     likely &= np.maximum(width, height) <= HOLE_ROUND * np.minimum(width, height)
-    likely &= (fill >= HOLE_FILL[0]) & (fill <= HOLE_FILL[1])
+    for i in np.flatnonzero(likely):
+        likely[i] = _is_disc(dark, marks.boxes[i])
     paired = np.zeros_like(likely)
     for i in np.flatnonzero(likely):
         across, along = np.abs(x - x[i]), np.abs(y - y[i])
@@ -273,6 +307,15 @@ def _holes(marks: _Marks, shape: tuple[int, ...], mm: float) -> tuple[Mask, Mask
         in_line = (apart > 2 * HOLE_MM[0]) & (np.minimum(across, along) <= HOLE_OFF_LINE * apart)
         paired[i] = bool((likely & in_line & (np.abs(size - size[i]) <= HOLE_SIZE_DIFFERENCE_MM)).any())
     return np.asarray(paired, np.bool_), np.asarray(likely & ~paired, np.bool_)
+
+
+def _is_disc(dark: Mask, box: Boxes) -> bool:
+    """Whether the ink in the box is a filled ellipse, which a bold letter of that size is not."""
+    left, top, width, height, _ = box.tolist()
+    y, x = np.ogrid[0:height, 0:width]
+    disc = ((2 * x + 1) / width - 1) ** 2 + ((2 * y + 1) / height - 1) ** 2 <= 1
+    ink = dark[top : top + height, left : left + width]
+    return bool((disc & ink).sum() >= HOLE_OVERLAP * (disc | ink).sum())
 
 
 def _specks_gather(specks: Boxes, shape: tuple[int, ...], mm: float) -> bool:
@@ -308,7 +351,7 @@ def _coarse_boxes(mask: Mask) -> Boxes:
         return np.empty((0, 5), np.int32)
     rows, cols = (side // 2 * 2 for side in mask.shape)
     halves = mask[:rows, :cols].reshape(rows // 2, 2, cols // 2, 2).any(axis=(1, 3))
-    _, _, boxes, _ = cv2.connectedComponentsWithStats(halves.view(np.uint8), connectivity=8)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(np.asarray(halves, np.uint8), connectivity=8)
     return np.asarray(boxes[1:] * 2, np.int32)
 
 
@@ -320,7 +363,7 @@ def _has_colour_mark(page: PageImage, maps: Analysis) -> bool:
     hue = small[..., 1:].astype(np.float32)
     distance = np.hypot(*np.moveaxis(hue - np.median(hue, axis=(0, 1)), -1, 0))
     sheet = cv2.resize(_sheet(_paper(maps.grey, maps), maps).view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    far = ((distance > COLOUR_DISTANCE) & (sheet > 0)).view(np.uint8)
+    far = np.asarray((distance > COLOUR_DISTANCE) & (sheet > 0), np.uint8)
     _, _, boxes, _ = cv2.connectedComponentsWithStats(far, connectivity=8)
     per_mm = page.dpi * factor / MM_PER_INCH
     return bool((boxes[1:, 4] > COLOUR_MM2 * per_mm**2).any())

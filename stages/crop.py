@@ -40,6 +40,7 @@ STRANGE_LEVELS = 30
 STRANGE_LETTERS = 3
 STROKE_MM = 3.0
 RIM_MM = 1.0
+LID_MAX_CHROMA_LEVELS = 30  # between the highest and the lowest channel
 
 # Black bands along the frame (step 7).
 BAND_DARKNESS = 0.5  # of the paper's level
@@ -47,7 +48,8 @@ BAND_MAX_DEPTH_MM = 12.0
 BAND_MIN_LENGTH_MM = 10.0
 NECK_MM = 2.0
 BAND_MARGIN_MM = (0.7, 2.0)
-BAND_MARGIN_PAPER = 0.9
+BAND_MARGIN_SHARE = 0.85
+BAND_PAPER = 0.75  # of the paper's level
 
 # Filling and cutting.
 INSIDE_MM = 0.35  # the worst edge of 24 drawn scans lay so far off (95 in 100)
@@ -107,15 +109,23 @@ def crop(page: PageImage, settings: Settings) -> PageImage:
     with the worst edge used), `done`, and `declined` with the reason where lid was left.
     """
     look = _look(analysis_of(page))
-    seen = {side: _edge(look, side) for side in SIDES}
-    edges = _consistent(look, {side: edge for side, edge in seen.items() if edge is not None})
-    clear = {side: edge for side, edge in edges.items() if not _content_outside(look, side, edge)}
-    bands = _bands(look, clear)
+    smooth = np.asarray(cv2.medianBlur(look.grey, SMOOTHING_PX), dtype=np.int16)
+    seen = {side: _edge(look, smooth, side) for side in SIDES}
+    edges = _consistent({side: edge for side, edge in seen.items() if edge is not None})
+    clear = {
+        side: edge
+        for side, edge in edges.items()
+        if not _content_outside(look, side, edge)
+        and not _coloured(page, look, _outside({side: edge}, shape=look.grey.shape, scale=1.0, inside=0.0))
+    }
+    bands, sure = _bands(look, clear)
+    if _coloured(page, look, bands):
+        bands, sure = np.zeros_like(bands), False
     edges_mm = _edges_mm(look, edges, bands)
     declined: Declined | None = None
     if len(clear) < len(edges):
         declined = Declined.CONTENT
-    elif len(edges) < sum(edge is not None for edge in seen.values()):
+    elif not sure or len(edges) < sum(edge is not None for edge in seen.values()):
         declined = Declined.UNSURE
     found = bool(clear) or bool(bands.any())
     if found and settings.mode == "keep":
@@ -155,10 +165,9 @@ def _from_side(grey: npt.NDArray[Any], side: str) -> npt.NDArray[Any]:
 # ---- the edges of the sheet
 
 
-def _edge(look: _Look, side: str) -> _Edge | None:
+def _edge(look: _Look, smooth: npt.NDArray[np.int16], side: str) -> _Edge | None:
     """The edge of the sheet on one side; None when no lid is seen there or its edge is not straight."""
-    smooth = cv2.medianBlur(look.grey, SMOOTHING_PX)
-    band = _from_side(np.asarray(smooth, dtype=np.int16), side)
+    band = _from_side(smooth, side)
     band = band[:, : max(1, int(band.shape[1] * SEARCH_SHARE))]
     dark = band[:, 0] < look.paper - LID_CONTRAST_LEVELS
     if dark.mean() < LID_MIN_SHARE:
@@ -206,7 +215,7 @@ def _line(
     return slope, offset, support
 
 
-def _consistent(look: _Look, edges: dict[str, _Edge]) -> dict[str, _Edge]:
+def _consistent(edges: dict[str, _Edge]) -> dict[str, _Edge]:
     """The edges that may belong to one rectangular sheet: all others lie square to them or along them."""
     # A sheet turned counter-clockwise leans its left edge outward at the bottom, its right edge outward at the top.
     turns = {"left": 1.0, "right": -1.0, "top": -1.0, "bottom": 1.0}
@@ -231,16 +240,29 @@ def _content_outside(look: _Look, side: str, edge: _Edge) -> bool:
     return bool((large > look.px(STROKE_MM)).any() or letters.sum() >= STRANGE_LETTERS)
 
 
+def _coloured(page: PageImage, look: _Look, where: Flags) -> bool:
+    """Whether a place on the copy is coloured on the page: a printed margin, for a lid is black or grey."""
+    rows, cols = np.nonzero(where)
+    if not page.is_colour or not rows.size:
+        return False
+    rows, cols = (
+        np.minimum(((places + 0.5) * look.scale).astype(int), length - 1)
+        for places, length in ((rows, page.height_px), (cols, page.width_px))
+    )
+    colour = np.median(page.pixels[rows, cols], axis=0)
+    return bool(np.ptp(colour) > LID_MAX_CHROMA_LEVELS)
+
+
 # ---- black bands
 
 
-def _bands(look: _Look, edges: dict[str, _Edge]) -> Flags:
-    """Dark parts that lie along the frame and are no deeper than a band, cut off from ink that joins them.
+def _bands(look: _Look, edges: dict[str, _Edge]) -> tuple[Flags, bool]:
+    """Dark parts that lie along the frame and are no deeper than a band, cut off from ink that joins them; and if sure.
 
     What lies outside the edges of the sheet counts as frame. A band with light letters in it is content.
     """
     dark = look.grey < BAND_DARKNESS * look.paper
-    outside = _outside(look, edges, shape=dark.shape, scale=1.0, inside=0.0)
+    outside = _outside(edges, shape=dark.shape, scale=1.0, inside=0.0)
     neck = round(look.px(NECK_MM)) | 1  # odd, so that opening does not shift what it leaves
     # The dark is thought to go on beyond the frame, so that a band thinner than the neck is not opened away.
     padded = np.pad((dark | outside).astype(np.uint8), neck, constant_values=1)
@@ -253,22 +275,27 @@ def _bands(look: _Look, edges: dict[str, _Edge]) -> Flags:
     contact = np.bincount(labels[frame > 0], minlength=len(stats))
     depth = cv2.distanceTransform(np.pad(1 - outside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     bands = np.zeros((rows, cols), np.bool_)
+    paper = (look.grey > BAND_PAPER * look.paper) & ~outside
     for label in np.flatnonzero(contact >= look.px(BAND_MIN_LENGTH_MM)):
+        if label == 0:
+            continue
         part = labels == label
-        shallow = label > 0 and depth[part].max() <= look.px(BAND_MAX_DEPTH_MM)
-        if shallow and _beside_paper(look, part, dark | outside) and not _light_letters(look, part):
-            bands |= part
-    return bands
+        shallow = depth[part].max() <= look.px(BAND_MAX_DEPTH_MM)
+        if not shallow or not _beside_paper(look, part, paper) or _light_letters(look, part):
+            # A picture that bleeds off the page is dark in many pieces: where one is no band, none is.
+            return np.zeros_like(bands), False
+        bands |= part
+    return bands, True
 
 
-def _beside_paper(look: _Look, part: Flags, dark: Flags) -> bool:
+def _beside_paper(look: _Look, part: Flags, paper: Flags) -> bool:
     """Whether the part borders on clear paper nearly everywhere; beside the dark parts of a picture is more picture."""
     near, far = (
         cv2.dilate(part.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
         for reach in (max(1, round(look.px(mm))) for mm in BAND_MARGIN_MM)
     )
     margin = far & ~near
-    return bool(margin.any()) and float(dark[margin].mean()) <= 1 - BAND_MARGIN_PAPER
+    return bool(margin.any()) and float(paper[margin].mean()) >= BAND_MARGIN_SHARE
 
 
 def _light_letters(look: _Look, part: Flags) -> bool:
@@ -285,7 +312,7 @@ def _light_letters(look: _Look, part: Flags) -> bool:
 # ---- what is done about it
 
 
-def _outside(look: _Look, edges: dict[str, _Edge], *, shape: tuple[int, ...], scale: float, inside: float) -> Flags:
+def _outside(edges: dict[str, _Edge], *, shape: tuple[int, ...], scale: float, inside: float) -> Flags:
     """What lies outside the edges, and `inside` pixels within them, on an image of `scale` times the copy's size."""
     mask = np.zeros(shape, np.uint8)
     rows, cols = shape
@@ -336,7 +363,7 @@ def _cut(page: PageImage, look: _Look, edges: dict[str, _Edge]) -> tuple[PageIma
 def _filled(page: PageImage, look: _Look, edges: dict[str, _Edge], bands: Flags) -> PageImage:
     """The page with lid and bands painted over."""
     shape = page.pixels.shape[:2]
-    mask = _outside(look, edges, shape=shape, scale=look.scale, inside=page.px(INSIDE_MM))
+    mask = _outside(edges, shape=shape, scale=look.scale, inside=page.px(INSIDE_MM))
     if bands.any():
         reach = 2 * max(1, math.ceil(look.px(BAND_RIM_MM))) + 1
         wide = cv2.dilate(bands.astype(np.uint8), np.ones((reach, reach), np.uint8))
@@ -349,8 +376,9 @@ def _filled(page: PageImage, look: _Look, edges: dict[str, _Edge], bands: Flags)
     if page.is_bitonal:
         pixels = np.asarray(page.pixels | mask, dtype=np.bool_)
     else:
+        colours = _paper_colours(page, look, mask)
         pixels = np.array(page.pixels, dtype=np.uint8)
-        pixels[mask] = _paper_colours(page, look, mask)[mask]
+        cv2.copyTo(colours, mask.view(np.uint8), pixels)
     return page.with_pixels(pixels)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,11 +24,15 @@ from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, TiffI
 
 from stages.page_image import EncodedImage, PageImage, Pixels
 
+# Pillow's guard against bombs knows one limit for the whole process; here pixels were counted when the scan was read
+Image.MAX_IMAGE_PIXELS = None
+
 TEXT_SUBSAMPLING = 0  # 4:4:4: halved colour puts a fringe round red or blue letters
 PNG_LEVEL = 3  # two colour scans of 5 MP: level 6 takes twice the time and makes 6 to 10 % more bytes
 
 
 _TIFF_SHORT, _TIFF_LONG, _TIFF_RATIONAL = 3, 4, 5
+_JP2_SPACE = {1: 17, 3: 16}  # enumerated colour space by channels: greyscale, sRGB (ISO 15444-1, I.5.3.3)
 _ICC_LAYOUT = {1: b"GRAY", 3: b"RGB "}  # colour space signature by channels, ICC.1:2001, 6.1.5
 
 
@@ -134,6 +139,22 @@ def page_file_image(path: Path) -> PackedImage:
             black_is_1=black_is_1,
         )
     return _taken_apart_by_img2pdf(data)
+
+
+def is_plain_jpeg2000(data: bytes) -> bool:
+    """Whether a JPEG 2000 file is grey or sRGB of 8 bits and nothing more, as every part of PDF/A that knows it takes.
+
+    Boxes are length and type of 4 bytes each, then content (ISO 15444-1, annex I); asked for by ISO 19005-2, 6.2.8.3.
+    """
+    header = next((body for kind, body in _boxes(data) if kind == b"jp2h"), b"")
+    boxes = list(_boxes(header))
+    bodies = dict(boxes)
+    image, colour = bodies.get(b"ihdr", b""), bodies.get(b"colr", b"")
+    if len(bodies) != len(boxes) or not set(bodies) <= {b"ihdr", b"colr", b"res "} or len(image) != 14:
+        return False
+    channels, bits = int.from_bytes(image[8:10], "big"), image[10] + 1
+    space = _JP2_SPACE.get(channels)
+    return bits == 8 and space is not None and colour[:1] == b"\1" and colour[3:7] == space.to_bytes(4, "big")
 
 
 def packed_pixels(page: PageImage) -> PackedImage:
@@ -245,8 +266,6 @@ _Opened = (
 
 
 def _opened(data: bytes, path: Path) -> _Opened:
-    # Pillow's own classes, not Image.open: that one also counts pixels against a limit of its own, and the limit of
-    # this house was kept when the scan was read
     # by its first bytes: in the store a file has no name but its digest
     kinds: dict[bytes, type[_Opened]] = {
         b"II*\0": TiffImagePlugin.TiffImageFile,
@@ -282,6 +301,15 @@ def _g4_strip_of(image: TiffImagePlugin.TiffImageFile, data: bytes) -> tuple[byt
     if len(strip) != lengths[0]:
         raise ValueError("the TIFF ends before its strip does")
     return strip, tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] == 1
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + length if length >= 8 else len(data)  # 0: to the end of the file
+        yield kind, data[at + 8 : end]
+        at = end
 
 
 def _taken_apart_by_img2pdf(data: bytes) -> PackedImage:

@@ -36,7 +36,10 @@ class Box(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """A flat map of pixel places: `x' = a x + b y + c`, `y' = d x + e y + f` (x to the right, y down)."""
+    """A flat map of places on a page: `x' = a x + b y + c`, `y' = d x + e y + f` (x to the right, y down).
+
+    Places are counted from pixel corners, as in `Box`: the first pixel reaches from 0 to 1.
+    """
 
     a: float = 1.0
     b: float = 0.0
@@ -183,8 +186,9 @@ class TextLayer:
 class EncodedImage:
     """A compressed stream that decodes to exactly the page's pixels, so that it can be delivered untouched.
 
-    `codec` is `jpeg` (a whole JPEG file), `g4` (one CCITT G4 strip, no TIFF around it; `black_is_1` says which bit is
-    ink) or `jp2` (a whole JPEG 2000 file).
+    `codec` is `jpeg` (a whole JPEG file), `g4` (one CCITT G4 strip, no TIFF around it) or `jp2` (a whole JPEG 2000
+    file). `black_is_1` is the CCITT parameter of that name in PDF (ISO 32000-1, 7.4.6), read as DeviceGray: False for
+    a WhiteIsZero strip.
     """
 
     codec: Literal["jpeg", "g4", "jp2"]

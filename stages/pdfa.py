@@ -17,7 +17,7 @@ import pikepdf.pdfa
 from pikepdf import Array, Dictionary, Name, Stream, String
 
 from stages.glyphless import ASCENT, DESCENT, FONT_NAME, CodeBook, advance, font_program, shown
-from stages.page_file import PackedImage, packed_pixels, page_file_image, read_page_file
+from stages.page_file import PackedImage, is_plain_jpeg2000, packed_pixels, page_file_image, read_page_file
 from stages.page_image import Box, Line, TextLayer
 from stages.pdf_spool import PdfSpool
 from stages.srgb import srgb_profile
@@ -28,10 +28,15 @@ Flavour = Literal["1b", "2b", "2u", "3b", "3u"]
 POINTS_PER_INCH = 72.0
 MIN_SIDE_PT, MAX_SIDE_PT = 3.0, 14_400.0  # ISO 19005-2, 6.1.13
 WORD_GAP_EM = 0.16  # poppler joins words that are less than 0.15 of the font size apart, space or no space
+TALL = 2.0  # times the usual word of its line; words with heads and tails are less than that
 LEAST_WIDTH = 0.7  # of its box that a word keeps when it is drawn in
+MAX_STRETCH = 30_000.0  # per cent; a number with a fraction may be 32,767 in PDF/A-1 (ISO 19005-1, 6.1.12)
+WIDTHS_PER_PIECE = 1_000
 MAX_PROBLEMS = 100
 
 _OWN_SCHEMA = re.compile(rf"XMP (namespace|property) ({PREFIX}|pdfaExtension|pdfaSchema|pdfaProperty)[:=]")
+_JPEG_2000 = "JPEG 2000 images are not supported"
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")  # ISO 32000-1, 14.9.2.2; RFC 5646
 _ICC_VERSION_AT = 8  # byte of the major version in a profile's header (ICC.1:2001, 6.1)
 
 
@@ -88,8 +93,8 @@ def write_pdfa(pages: Iterable[PdfPage], out: Path, metadata: DocumentMetadata, 
 def check_pdfa(path: Path, flavour: Flavour) -> ValidationReport:
     """Check a file by what is at hand in this process: qpdf's syntax check, pikepdf's PDF/A rules, and our own.
 
-    pikepdf knows level B and no extension schemas: what it says against level U and against our own properties is left
-    out, and both are checked here instead. Never raises for what is wrong with the file.
+    pikepdf knows level B, no extension schemas and no JPEG 2000: what it says against level U, our own properties and
+    such pictures is left out, and all three are checked here instead. Never raises for what is wrong with the file.
     """
     part = int(flavour[0])
     report = pikepdf.pdfa.validate_written(path, f"{part}b")
@@ -98,6 +103,7 @@ def check_pdfa(path: Path, flavour: Flavour) -> ValidationReport:
         with pikepdf.open(path) as pdf:
             problems += [f"syntax: {problem}" for problem in pdf.check_pdf_syntax()]
             problems += [f"metadata: {problem}" for problem in _metadata_problems(pdf, flavour)]
+            problems += [f"picture: {problem}" for problem in _jpeg2000_problems(pdf)]
             if flavour[1] == "u":
                 problems += [f"text: {problem}" for problem in _unmapped_text(pdf)]
     except pikepdf.PdfError as error:
@@ -131,11 +137,11 @@ def _spool_pages(pages: Iterable[PdfPage], spool: PdfSpool, book: CodeBook, *, p
 
 def _packed(page: PdfPage, *, part: int) -> PackedImage:
     packed = page_file_image(page.image)
-    if part > 1:
-        return packed
-    if packed.codec == "JPXDecode":  # PDF 1.4, and so PDF/A-1, does not know JPEG 2000
+    # PDF 1.4, and so PDF/A-1, does not know JPEG 2000
+    if packed.codec == "JPXDecode" and (part == 1 or not is_plain_jpeg2000(packed.data)):
         return packed_pixels(read_page_file(page.image, dpi=page.dpi))
-    if packed.icc and packed.icc[_ICC_VERSION_AT] > 2:  # ISO 19005-1, 6.2.2: version 2 only; sRGB is meant instead
+    # ISO 19005-1, 6.2.2: version 2 only; sRGB is meant instead
+    if part == 1 and packed.icc and packed.icc[_ICC_VERSION_AT] > 2:
         return replace(packed, icc=b"")
     return packed
 
@@ -193,17 +199,24 @@ def _text_operators(layer: TextLayer, book: CodeBook, pt_per_px: float, paper_he
 
 
 def _font_sizes(layer: TextLayer) -> dict[int, float]:
-    """One size for all lines of a block, the median of their heights: readers part columns and lines by it."""
+    """One size for all lines of a block, that of its taller ones: readers part columns and lines by it."""
     heights: dict[int, list[float]] = {}
     for line in layer.lines:
         if line.words:
-            top = _typical([word.box.top for word in line.words], 0.2)
-            heights.setdefault(line.block, []).append(_bottom(line) - top)
-    return {block: max(1.0, _typical(found, 0.5)) for block, found in heights.items()}
+            top, bottom = _top_and_bottom(line)
+            heights.setdefault(line.block, []).append(bottom - top)
+    return {block: max(1.0, _quantile(found, 0.8)) for block, found in heights.items()}
 
 
-def _bottom(line: Line) -> float:
-    return _typical([word.box.bottom for word in line.words], 0.8)
+def _top_and_bottom(line: Line) -> tuple[float, float]:
+    """Where the line runs; a blot or a rule taken for a word does not make it tall."""
+    usual = max(1.0, _quantile([word.box.height for word in line.words], 0.5))
+    boxes = [word.box for word in line.words if word.box.height <= TALL * usual]
+    return min(box.top for box in boxes), max(box.bottom for box in boxes)
+
+
+def _quantile(values: list[float], fraction: float) -> float:
+    return sorted(values)[round(fraction * (len(values) - 1))]
 
 
 def _line_operators(line: Line, size: float, book: CodeBook) -> str:
@@ -211,7 +224,7 @@ def _line_operators(line: Line, size: float, book: CodeBook) -> str:
     if not words:
         return ""
     at = words[0][0].left
-    operators = [f"/F {_number(size)} Tf 1 0 0 1 {_number(at)} {_number(-_bottom(line))} Tm"]
+    operators = [f"/F {_number(size)} Tf 1 0 0 1 {_number(at)} {_number(-_top_and_bottom(line)[1])} Tm"]
     for index, (box, text) in enumerate(words):
         following = words[index + 1][0] if index + 1 < len(words) else None
         left, right = (box.left, box.right) if following is None else _parted(box, following, size)
@@ -224,11 +237,6 @@ def _line_operators(line: Line, size: float, book: CodeBook) -> str:
     return "\n".join(operators)
 
 
-def _typical(values: list[float], fraction: float) -> float:
-    """The value that this fraction of them lies below: one blot taken for a word must not make a line tall."""
-    return sorted(values)[round(fraction * (len(values) - 1))]
-
-
 def _parted(box: Box, following: Box, size: float) -> tuple[float, float]:
     """Left and right of a word, drawn in a little where the next one is so near that readers would join the two."""
     nearest = max(box.width * LEAST_WIDTH, 1.0)
@@ -239,7 +247,7 @@ def _parted(box: Box, following: Box, size: float) -> tuple[float, float]:
 
 def _stretched(text: str, move_px: float, width_px: float, size: float, book: CodeBook) -> str:
     natural_px = advance(text) * size / 1000
-    stretch = 100 * max(1.0, width_px) / natural_px if natural_px else 100.0
+    stretch = min(MAX_STRETCH, 100 * max(1.0, width_px) / natural_px) if natural_px else 100.0
     move = f"{_number(move_px)} 0 Td " if move_px else ""
     return f"{move}{_number(stretch)} Tz <{book.encode(text)}> Tj"
 
@@ -270,7 +278,7 @@ def _fill_font(pdf: pikepdf.Pdf, font: pikepdf.Object, book: CodeBook) -> None:
         CIDSystemInfo=Dictionary(Registry=String("Adobe"), Ordering=String("Identity"), Supplement=0),
         FontDescriptor=pdf.make_indirect(descriptor),
         DW=500,
-        W=Array([1, Array(book.widths())]),
+        W=_width_array(book.widths()),
         CIDToGIDMap=Stream(pdf, book.cid_to_gid()),
     )
     font.Type = Name.Font
@@ -279,6 +287,14 @@ def _fill_font(pdf: pikepdf.Pdf, font: pikepdf.Object, book: CodeBook) -> None:
     font.Encoding = Name("/Identity-H")
     font.DescendantFonts = Array([pdf.make_indirect(descendant)])
     font.ToUnicode = Stream(pdf, book.to_unicode())
+
+
+def _width_array(widths: list[int]) -> Array:
+    """Widths of the codes from 1 on, in pieces: an array may have 8,191 entries (ISO 19005-1, 6.1.12)."""
+    pieces: list[object] = []
+    for at in range(0, len(widths), WIDTHS_PER_PIECE):
+        pieces += [at + 1, Array(widths[at : at + WIDTHS_PER_PIECE])]
+    return Array(pieces)
 
 
 def _declare(pdf: pikepdf.Pdf, metadata: DocumentMetadata, flavour: Flavour) -> None:
@@ -298,7 +314,7 @@ def _declare(pdf: pikepdf.Pdf, metadata: DocumentMetadata, flavour: Flavour) -> 
             )
         ]
     )
-    if metadata.languages:
+    if metadata.languages and _LANGUAGE_TAG.fullmatch(metadata.languages[0]):
         pdf.Root.Lang = String(metadata.languages[0])
     pdf.Root.ViewerPreferences = Dictionary(DisplayDocTitle=True)
     for key, value in document_information(metadata).items():
@@ -306,7 +322,7 @@ def _declare(pdf: pikepdf.Pdf, metadata: DocumentMetadata, flavour: Flavour) -> 
 
 
 def _is_checked_here(finding: pikepdf.pdfa.Finding, flavour: Flavour) -> bool:
-    if _OWN_SCHEMA.match(finding.message):
+    if _OWN_SCHEMA.match(finding.message) or (flavour[0] != "1" and finding.message == _JPEG_2000):
         return True
     return flavour[1] == "u" and finding.message == "pdfaid:conformance is 'U', expected 'B'"
 
@@ -323,6 +339,16 @@ def _metadata_problems(pdf: pikepdf.Pdf, flavour: Flavour) -> list[str]:
     if said.conformance != flavour[1].upper():
         problems.append(f"the XMP packet declares conformance {said.conformance!r}, not {flavour[1].upper()!r}")
     return problems
+
+
+def _jpeg2000_problems(pdf: pikepdf.Pdf) -> list[str]:
+    return [
+        f"object {picture.objgen[0]} is a JPEG 2000 of a kind that PDF/A may not hold"
+        for picture in pdf.objects
+        if isinstance(picture, Stream)
+        and "/JPXDecode" in str(picture.get("/Filter"))
+        and not is_plain_jpeg2000(picture.read_raw_bytes())
+    ]
 
 
 def _unmapped_text(pdf: pikepdf.Pdf) -> list[str]:

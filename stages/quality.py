@@ -34,7 +34,7 @@ TILES = 8
 TILE_MIN_LETTERS = 4
 
 # Edges: across a clear edge, the rise of the whole contrast at the steepest slope.
-EDGE_REACH_MM = 0.4
+EDGE_REACH_MM = 0.8
 EDGE_MIN_CONTRAST = 0.5  # of the tile's own
 EDGE_MIN_SLOPE = 0.05  # of the rise, a pixel: flatter is shading
 SCHARR_SUM = 32.0  # a ramp of 1 level a pixel answers with this
@@ -161,7 +161,8 @@ def _middle(values: list[float]) -> float | None:
 
 def _tiles(page: PageImage, view: Analysis, letters: npt.NDArray[np.bool_]) -> tuple[list[Grey], list[Grey]]:
     """Full-size tiles with letters, those with most first, and tiles without; `TILES` together."""
-    rows, cols = (max(1, round(side / view.px(TILE_MM))) for side in view.grey.shape)
+    # A wrong resolution must not make tiles of nothing.
+    rows, cols = (min(side, max(1, round(side / view.px(TILE_MM)))) for side in view.grey.shape)
     stats = view.stats[letters]
     down = ((stats[:, TOP] + stats[:, HEIGHT] / 2) * rows / view.grey.shape[0]).astype(int)
     across = ((stats[:, LEFT] + stats[:, WIDTH] / 2) * cols / view.grey.shape[1]).astype(int)

@@ -7,7 +7,6 @@ are strangers': call this in a process with limits on memory and time.
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings as python_warnings
 from pathlib import Path
@@ -33,7 +32,12 @@ USUAL_DPI = 300.0
 SCANNER_DPI = (100.0, 150.0, 200.0, 240.0, 300.0, 400.0, 600.0)  # what document scanners are set to
 PAPER_MM = ((215.9, 279.4), (210.0, 297.0), (215.9, 355.6))  # letter, A4, legal
 PAPER_TOLERANCE = 0.03  # a scan is seldom cut exactly at the sheet's edge
+SCREEN_DPI = (72.0, 96.0)
+LARGEST_DESK_SHEET_MM = (297.0, 432.0)  # A3 or ledger, whichever is larger each way
+SMALLEST_SHEET_MM = 105.0  # the short side of A6
+REDUCED_PAGE_MM = 70.0  # 830 pixels at 300 dpi: what is smaller is a cut-out, not a page
 SAME_DPI_FRACTION = 0.01  # axes that differ by less are the same resolution, written inexactly
+SMALL_FILE_BYTES = 1 << 20
 SNIFFED_BYTES = 1024  # readers find "%PDF-" anywhere in these (ISO 32000-1, annex H.3.4.1)
 
 _PILLOW_FORMATS: Final = {
@@ -165,18 +169,19 @@ def _raster(path: Path, kind: str, page_index: int, settings: Settings) -> Raste
 
 def _single_image(path: Path, kind: str, max_megapixels: float) -> Raster:
     """The formats that Pillow reads whole; of several pictures in one file, the first."""
-    data = path.read_bytes()
     notes: list[str] = []
-    with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+    with path.open("rb") as file, Image.open(file, formats=(kind,)) as image:
         check_size(*image.size, max_megapixels)
         dpi_x, dpi_y = _stated_dpi(image, kind)
         orientation = _orientation(image, notes)
-        if kind == "GIF" or getattr(image, "n_frames", 1) > 1:
-            image.seek(0)
         image.load()
         pixels, converted = from_pillow(image, notes)
-        encoded = None if converted or kind != "JPEG" else delivered_jpeg(image, data)
+        encoded = None
+        # a file longer than its pixels carries something else behind the picture
+        if kind == "JPEG" and not converted and path.stat().st_size <= pixels.nbytes + SMALL_FILE_BYTES:
+            encoded = delivered_jpeg(image, path.read_bytes())
     return Raster(
+        # colour that is grey throughout stays colour where the scanner's own stream can be delivered with it
         pixels=pixels if encoded is not None else without_idle_colour(pixels),
         format=kind.lower(),
         compression=_COMPRESSIONS[kind],
@@ -265,23 +270,43 @@ def _page(raster: Raster, settings: Settings, said: set[str]) -> PageImage:
 
 
 def _settled_dpi(raster: Raster, settings: Settings) -> tuple[float, float, str]:
-    if raster.dpi_x is not None and raster.dpi_y is not None:
+    height_px, width_px = raster.pixels.shape[:2]
+    stated = raster.dpi_x is not None and raster.dpi_y is not None
+    if stated and not _is_screen_default(raster, width_px, height_px):
+        assert raster.dpi_x is not None and raster.dpi_y is not None
         return raster.dpi_x, raster.dpi_y, "profile" if raster.dpi_chosen else "file"
-    if settings.dpi_when_missing is not None:
-        return settings.dpi_when_missing, settings.dpi_when_missing, "profile"
-    guess = _dpi_of_sheet(raster.pixels.shape[1], raster.pixels.shape[0])
-    return guess, guess, "guessed"
+    by_sheet = _dpi_of_sheet(width_px, height_px)
+    if settings.dpi_when_missing is None:
+        guess = by_sheet or USUAL_DPI
+        return guess, guess, "guessed"
+    if stated and by_sheet is not None:
+        return by_sheet, by_sheet, "guessed"
+    long_mm = max(width_px, height_px) / settings.dpi_when_missing * MM_PER_INCH
+    if REDUCED_PAGE_MM < long_mm < SMALLEST_SHEET_MM:
+        # a page of text of that size would be unreadable print: it has been reduced, and was a letter sheet
+        guess = max(width_px, height_px) / (PAPER_MM[0][1] / MM_PER_INCH)
+        return guess, guess, "guessed"
+    return settings.dpi_when_missing, settings.dpi_when_missing, "profile"
 
 
-def _dpi_of_sheet(width_px: int, height_px: int) -> float:
-    """The scanner setting at which these pixels are a letter, A4 or legal sheet, within 3 %; else 300."""
+def _is_screen_default(raster: Raster, width_px: int, height_px: int) -> bool:
+    """Whether the file says what software says that knows no resolution, and the sheet could not be so large."""
+    if raster.dpi_chosen or raster.dpi_x not in SCREEN_DPI or raster.dpi_y not in SCREEN_DPI:
+        return False
+    short_mm, long_mm = sorted((width_px / raster.dpi_x * MM_PER_INCH, height_px / raster.dpi_y * MM_PER_INCH))
+    return short_mm > LARGEST_DESK_SHEET_MM[0] or long_mm > LARGEST_DESK_SHEET_MM[1]
+
+
+def _dpi_of_sheet(width_px: int, height_px: int) -> float | None:
+    """The scanner setting at which these pixels are a letter, A4 or legal sheet, within 3 %."""
     short, long = sorted((width_px, height_px))
-    best = (PAPER_TOLERANCE, USUAL_DPI)
+    best: tuple[float, float | None] = (PAPER_TOLERANCE, None)
     for short_mm, long_mm in PAPER_MM:
         for dpi in SCANNER_DPI:
             per_mm = dpi / MM_PER_INCH
             error = max(abs(short / (short_mm * per_mm) - 1), abs(long / (long_mm * per_mm) - 1))
-            best = min(best, (error, dpi))
+            if error < best[0]:
+                best = (error, dpi)
     return best[1]
 
 

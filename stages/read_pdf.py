@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +25,18 @@ from PIL import Image
 
 from stages import tiff_codecs as codecs
 from stages.errors import UnreadableImage
+from stages.jbig2_stream import check_jbig2
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import EncodedImage, Pixels
+from stages.pdf_drawing import (
+    DrawnImage,
+    bounded_data,
+    filters_of,
+    only_image,
+    orientation_of,
+    quarter_turns,
+    user_unit_of,
+)
 from stages.raster import (
     Raster,
     bitonal_if_black_and_white,
@@ -37,53 +47,10 @@ from stages.raster import (
 )
 
 POINTS_PER_INCH = 72.0
-MAX_CONTENT_BYTES = 4 << 20  # of one page's drawing commands; a newspaper page with its words has 0.8 MB
 MAX_PROFILE_BYTES = 4 << 20
-MAX_FORM_DEPTH = 4
-MAX_PAGE_TREE_DEPTH = 64
-OFF_AXIS = 5e-4  # sine of the angle up to which an image counts as straight: one pixel over half a letter page
-EDGE_FRACTION = 0.02  # of the sheet: how far the image may stop short of an edge, or reach over it
-ALMOST_ALL = 0.97  # of the sheet's width and height that the image must cover
-
-_pdfium = threading.Lock()  # PDFium keeps global state and may not be entered twice
-
-# state that does not touch an image, marked content, compatibility brackets, paths (only painting them leaves a mark),
-# and all of text but showing it
-_IDLE: Final = frozenset(
-    [
-        *("w", "J", "j", "M", "d", "ri", "i", "G", "RG", "K", "CS", "SC", "SCN", "n"),
-        *("BMC", "BDC", "EMC", "MP", "DP", "BX", "EX"),
-        *("m", "l", "c", "v", "y", "h", "re", "W", "W*"),
-        *("BT", "ET", "Tc", "Tw", "Tz", "TL", "Tf", "Ts", "Td", "TD", "Tm", "T*"),
-    ]
-)
-_SHOWS_TEXT: Final = frozenset(("Tj", "TJ", "'", '"'))
-INVISIBLE_TEXT = 3
-_FILLS_BLACK: Final = {"g": (0.0,), "rg": (0.0, 0.0, 0.0), "k": (0.0, 0.0, 0.0, 1.0)}
 _SIMPLE_SPACES: Final = {"/DeviceGray": 1, "/CalGray": 1, "/DeviceRGB": 3, "/CalRGB": 3}
 
-Matrix = tuple[float, float, float, float, float, float]
-_IDENTITY: Final[Matrix] = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """An image and the matrix that its unit square is drawn by; `black_fill` is the colour a stencil is painted in."""
-
-    image: pikepdf.Stream
-    matrix: Matrix
-    black_fill: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    matrix: Matrix
-    text_mode: int = 0
-    black_fill: bool = True
-
-
-class _NotAScanError(Exception):
-    """The page draws something besides one image."""
+_pdfium = threading.Lock()  # PDFium keeps global state and may not be entered twice
 
 
 def pdf_page_count(path: Path) -> int:
@@ -107,8 +74,8 @@ def read_pdf(path: Path, page_index: int, *, max_megapixels: float, render_dpi: 
         if page_index >= _count(pdf):
             raise UnreadableImage(f"it has {len(pdf.pages)} pages, and page {page_index + 1} was asked for")
         page = pdf.pages[page_index]
-        drawn = _only_image(pdf, page)
-        unit = _user_unit(page)
+        drawn = only_image(pdf, page)
+        unit = user_unit_of(page)
         if drawn is not None:
             found = _scan(page, drawn, max_megapixels)
             if found is not None:
@@ -118,7 +85,11 @@ def read_pdf(path: Path, page_index: int, *, max_megapixels: float, render_dpi: 
             if scale_dpi is not None:
                 turned = _rendered(path, page_index, max(scale_dpi), unit, max_megapixels)
                 return replace(turned, dpi_chosen=False, compression=_filter_name(drawn.image))
-    return _rendered(path, page_index, render_dpi, unit, max_megapixels)
+        pictures = "/XObject" in page.obj.get("/Resources", pikepdf.Dictionary())
+    seen = _rendered(path, page_index, render_dpi, unit, max_megapixels)
+    if pictures and bool(seen.pixels.min() == seen.pixels.max()):
+        seen.warnings.append("the page is drawn empty though it holds pictures; they may be damaged")
+    return seen
 
 
 @contextmanager
@@ -140,193 +111,10 @@ def _count(pdf: pikepdf.Pdf) -> int:
     return count
 
 
-# ---- what the page draws
-
-
-def _only_image(pdf: pikepdf.Pdf, page: pikepdf.Page) -> _Drawn | None:
-    """The one image that the page consists of, if it covers the sheet, squarely, and nothing else is seen."""
-    if _seen_annotations(page):
-        return None
-    content = _content(page.obj.get("/Contents"))
-    if content is None:
-        return None
-    found: list[_Drawn] = []
-    try:
-        _walk(pdf, content, page.obj.get("/Resources", page.resources), _State(_IDENTITY), found, 0)
-    except (_NotAScanError, pikepdf.PdfError, TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return None  # whatever is odd about the drawing, rendering shows what a reader would see
-    if len(found) != 1:
-        return None
-    return found[0] if _covers(page, found[0].matrix) else None
-
-
-def _seen_annotations(page: pikepdf.Page) -> bool:
-    annotations = page.obj.get("/Annots")
-    if annotations is None:
-        return False
-    # links are areas to click on; a stamp or a comment is drawn
-    return any(
-        one.get("/Subtype") not in ("/Link", "/Popup") and not int(one.get("/F", 0)) & 2
-        for one in annotations
-        if isinstance(one, pikepdf.Dictionary)
-    )
-
-
-def _content(contents: pikepdf.Object | None) -> bytes | None:
-    """The page's drawing commands, or None where they are missing, too long or oddly coded."""
-    if contents is None:
-        return None
-    parts = []
-    left = MAX_CONTENT_BYTES
-    for stream in contents if isinstance(contents, pikepdf.Array) else [contents]:
-        data = _bounded(stream, left) if isinstance(stream, pikepdf.Stream) else None
-        if data is None:
-            return None
-        parts.append(data)
-        left -= len(data)
-    return b"\n".join(parts)
-
-
-def _bounded(stream: pikepdf.Stream, limit: int) -> bytes | None:
-    """The stream's decoded bytes if they are at most `limit`, plain or Flate-coded; None else."""
-    filters = _filters(stream)
-    if filters not in ([], ["/FlateDecode"]) or int(stream.get("/Length", 0)) > limit:
-        return None
-    raw = stream.read_raw_bytes()
-    if not filters:
-        return raw if len(raw) <= limit else None
-    if "/DecodeParms" in stream:
-        return None
-    inflater = zlib.decompressobj()
-    try:
-        data = inflater.decompress(raw, limit + 1)
-    except zlib.error:
-        return None
-    return data if len(data) <= limit else None
-
-
-def _filters(stream: pikepdf.Stream) -> list[str]:
-    filters = stream.get("/Filter")
-    if filters is None:
-        return []
-    return [str(one) for one in filters] if isinstance(filters, pikepdf.Array) else [str(filters)]
-
-
-def _walk(
-    pdf: pikepdf.Pdf,
-    content: bytes,
-    resources: pikepdf.Object,
-    state: _State,
-    found: list[_Drawn],
-    depth: int,
-) -> _State:
-    """Follow the drawing commands and note the images drawn; anything else that leaves a mark ends the walk."""
-    stack: list[_State] = []
-    for instruction in pikepdf.parse_content_stream(pikepdf.Stream(pdf, content)):
-        operands, name = instruction.operands, str(instruction.operator)
-        if name == "q":
-            stack.append(state)
-        elif name == "Q":
-            state = stack.pop() if stack else state
-        elif name == "cm":
-            state = replace(state, matrix=_product(_matrix(operands), state.matrix))
-        elif name == "Tr":
-            state = replace(state, text_mode=int(operands[0]))
-        elif name in _SHOWS_TEXT:
-            if state.text_mode != INVISIBLE_TEXT:
-                raise _NotAScanError
-        elif name in _FILLS_BLACK:
-            state = replace(state, black_fill=tuple(float(one) for one in operands) == _FILLS_BLACK[name])
-        elif name in ("cs", "sc", "scn"):
-            state = replace(state, black_fill=False)
-        elif name == "gs":
-            _check_graphics_state(resources.ExtGState[str(operands[0])])
-        elif name == "Do":
-            _note(pdf, resources.XObject[str(operands[0])], resources, state, found, depth)
-        elif name not in _IDLE:
-            raise _NotAScanError
-    return state
-
-
-def _note(
-    pdf: pikepdf.Pdf, drawn: pikepdf.Object, resources: pikepdf.Object, state: _State, found: list[_Drawn], depth: int
-) -> None:
-    if not isinstance(drawn, pikepdf.Stream) or (found and drawn.get("/Subtype") == "/Image"):
-        raise _NotAScanError
-    if "/OC" in drawn:  # on a layer that may be switched off
-        raise _NotAScanError
-    if drawn.get("/Subtype") == "/Image":
-        found.append(_Drawn(drawn, state.matrix, state.black_fill))
-        return
-    inner = _content(drawn)
-    if drawn.get("/Subtype") != "/Form" or inner is None or depth >= MAX_FORM_DEPTH or "/Group" in drawn:
-        raise _NotAScanError
-    placed = _product(_matrix(drawn.get("/Matrix", _IDENTITY)), state.matrix)
-    _walk(pdf, inner, drawn.get("/Resources", resources), replace(state, matrix=placed), found, depth + 1)
-
-
-def _check_graphics_state(settings: pikepdf.Object) -> None:
-    plain = (
-        float(settings.get("/ca", 1)) == 1
-        and str(settings.get("/SMask", "/None")) == "/None"
-        and str(settings.get("/BM", "/Normal")) in ("/Normal", "/Compatible")
-        and "/TR" not in settings
-    )
-    if not plain:
-        raise _NotAScanError
-
-
-def _matrix(operands: object) -> Matrix:
-    a, b, c, d, e, f = (float(one) for one in operands)  # type: ignore[attr-defined]  # checked by unpacking
-    return a, b, c, d, e, f
-
-
-def _product(first: Matrix, then: Matrix) -> Matrix:
-    a, b, c, d, e, f = first
-    p, q, r, s, t, u = then
-    return a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u
-
-
-def _covers(page: pikepdf.Page, matrix: Matrix) -> bool:
-    """Whether the image lies square on the sheet and over (nearly) all of it."""
-    a, b, c, d, e, f = matrix
-    straight = abs(b) <= OFF_AXIS * abs(a) and abs(c) <= OFF_AXIS * abs(d)
-    lying = abs(a) <= OFF_AXIS * abs(b) and abs(d) <= OFF_AXIS * abs(c)
-    if not (straight or lying):
-        return False
-    left, bottom, right, top = _sheet(page)
-    width, height = right - left, top - bottom
-    xs, ys = (e, e + a + c), (f, f + b + d)
-    gaps_x = (min(xs) - left, right - max(xs))
-    gaps_y = (min(ys) - bottom, top - max(ys))
-    return (
-        all(abs(gap) <= EDGE_FRACTION * width for gap in gaps_x)
-        and all(abs(gap) <= EDGE_FRACTION * height for gap in gaps_y)
-        and max(xs) - min(xs) >= ALMOST_ALL * width
-        and max(ys) - min(ys) >= ALMOST_ALL * height
-    )
-
-
-def _sheet(page: pikepdf.Page) -> tuple[float, float, float, float]:
-    """The part of the page that is seen: the crop box within the media box."""
-    media, crop = ([float(one) for one in box] for box in (page.mediabox, page.cropbox))
-    boxes = [(min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3])) for b in (media, crop)]
-    left, bottom = max(b[0] for b in boxes), max(b[1] for b in boxes)
-    right, top = min(b[2] for b in boxes), min(b[3] for b in boxes)
-    if right <= left or top <= bottom:
-        raise UnreadableImage("the PDF page has no area")
-    return left, bottom, right, top
-
-
-def _user_unit(page: pikepdf.Page) -> float:
-    unit = float(page.obj.get("/UserUnit", 1))
-    return unit if math.isfinite(unit) and unit > 0 else 1.0
-
-
 # ---- the scan
 
 
-def _scan(page: pikepdf.Page, drawn: _Drawn, max_megapixels: float) -> Raster | None:
+def _scan(page: pikepdf.Page, drawn: DrawnImage, max_megapixels: float) -> Raster | None:
     """The page's image by its own stream, or None if it is better left to PDFium."""
     image = drawn.image
     width, height = int(image.get("/Width", 0)), int(image.get("/Height", 0))
@@ -340,25 +128,27 @@ def _scan(page: pikepdf.Page, drawn: _Drawn, max_megapixels: float) -> Raster | 
     if inverted is None:
         return None
     warnings: list[str] = []
-    filters = _filters(image)
+    filters = filters_of(image)
     encoded: EncodedImage | None = None
     pixels: Pixels | None = None
     if filters == ["/CCITTFaxDecode"]:
         pixels, encoded = _ccitt(image, width, height, inverted=inverted, stencil=stencil)
     elif filters == ["/DCTDecode"] and not inverted and not stencil:
         pixels, encoded = _dct(image, max_megapixels, warnings)
-    elif not stencil:
-        pixels = _by_pdfium(image, filters)
+    elif filters == ["/JPXDecode"]:
+        pixels = _jpx(image, max_megapixels, warnings)
+    if pixels is None:
+        pixels = _by_pdfium(image, filters, stencil=stencil)
     if pixels is None:
         return None
-    dpi = _image_dpi(drawn, _user_unit(page)) or (None, None)
+    dpi = _image_dpi(drawn, user_unit_of(page)) or (None, None)
     return Raster(
         pixels=pixels if encoded is not None else without_idle_colour(pixels),
         format="pdf",
         compression=_filter_name(image),
         dpi_x=dpi[0],
         dpi_y=dpi[1],
-        orientation=_orientation(drawn.matrix, _rotation(page)),
+        orientation=orientation_of(drawn.matrix, quarter_turns(page)),
         encoded=encoded,
         warnings=warnings,
     )
@@ -374,7 +164,7 @@ def _filter_name(image: pikepdf.Stream) -> str:
         "/LZWDecode": "lzw",
         "/RunLengthDecode": "packbits",
     }
-    filters = _filters(image)
+    filters = filters_of(image)
     return names.get(filters[-1], filters[-1].strip("/").lower()) if filters else "none"
 
 
@@ -397,7 +187,7 @@ def _space(image: pikepdf.Stream) -> tuple[int, bytes | None] | None:
         channels = int(profile.get("/N", 0))
         if channels not in (1, 3) or not isinstance(profile, pikepdf.Stream):
             return None
-        return channels, _bounded(profile, MAX_PROFILE_BYTES)
+        return channels, bounded_data(profile, MAX_PROFILE_BYTES)
     name = str(space[0]) if isinstance(space, pikepdf.Array) and len(space) else str(space)
     return (_SIMPLE_SPACES[name], None) if name in _SIMPLE_SPACES else None
 
@@ -452,12 +242,29 @@ def _dct(
         return pixels, None if converted else delivered_jpeg(picture, data)
 
 
-def _by_pdfium(image: pikepdf.Stream, filters: list[str]) -> Pixels | None:
+def _jpx(image: pikepdf.Stream, max_megapixels: float, warnings: list[str]) -> Pixels | None:
+    """A JPEG 2000 image; None where the PDF gives it colours of its own. A damaged one is an error in any case."""
+    with Image.open(io.BytesIO(image.read_raw_bytes()), formats=("JPEG2000",)) as picture:
+        check_size(*picture.size, max_megapixels)
+        picture.load()
+        space = _space(image) if "/ColorSpace" in image else ({"L": 1, "I;16": 1, "RGB": 3}.get(picture.mode, 0), None)
+        if space is None or space[0] != {"L": 1, "I;16": 1, "RGB": 3}.get(picture.mode) or "/Decode" in image:
+            return None
+        return from_pillow(picture, warnings, icc=space[1])[0]
+
+
+def _by_pdfium(image: pikepdf.Stream, filters: list[str], *, stencil: bool) -> Pixels | None:
     """Pixels of an image in any other code, by PDFium, from a PDF of this one image; None if it cannot."""
+    # PDFium fills up with white where a stream ends early or is damaged: a page that would pass for a blank one
     if filters == ["/FlateDecode"]:
-        _check_whole(image)
+        _check_flate(image, channels=1 if stencil else _channels(image))
+    elif filters == ["/JBIG2Decode"]:
+        check_jbig2(image.read_raw_bytes())
     with pikepdf.new() as alone:
         copy = alone.copy_foreign(image)
+        if stencil:  # painted black where its sample is 0, it looks as a grey image of one bit does
+            del copy.ImageMask
+            copy.ColorSpace, copy.BitsPerComponent = pikepdf.Name.DeviceGray, 1
         alone.add_blank_page(page_size=(100, 100))
         alone.pages[0].obj.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(I=copy))
         alone.pages[0].obj.Contents = alone.make_stream(b"q 100 0 0 100 0 0 cm /I Do Q")
@@ -476,7 +283,7 @@ def _by_pdfium(image: pikepdf.Stream, filters: list[str]) -> Pixels | None:
         del bitmap  # while the lock is held
     if pixels is None or pixels.shape[:2] != (int(image.Height), int(image.Width)):
         return None
-    if int(image.get("/BitsPerComponent", 1 if filters == ["/JBIG2Decode"] else 8)) == 1:
+    if stencil or int(image.get("/BitsPerComponent", 1 if filters == ["/JBIG2Decode"] else 8)) == 1:
         grey = without_idle_colour(pixels)
         return bitonal_if_black_and_white(np.asarray(grey, dtype=np.uint8)) if grey.ndim == 2 else grey
     return pixels
@@ -492,22 +299,37 @@ def _of_bitmap(bitmap: pypdfium2.PdfBitmap) -> Pixels | None:
     return None
 
 
-def _check_whole(image: pikepdf.Stream) -> None:
-    """Refuse a Flate stream that ends before its rows do; PDFium would fill up in silence."""
-    space = _space(image)
-    if space is None:
+def _channels(image: pikepdf.Stream) -> int | None:
+    """Samples of one pixel as stored; None where the colour space does not say."""
+    space = image.get("/ColorSpace")
+    if isinstance(space, pikepdf.Array) and len(space) > 1:
+        if str(space[0]) == "/ICCBased":
+            return int(space[1].get("/N", 0)) or None
+        if str(space[0]) == "/DeviceN":
+            return len(space[1])
+    name = str(space[0]) if isinstance(space, pikepdf.Array) and len(space) else str(space)
+    return {**_SIMPLE_SPACES, "/DeviceCMYK": 4, "/Lab": 3, "/Indexed": 1, "/Separation": 1}.get(name)
+
+
+def _check_flate(image: pikepdf.Stream, *, channels: int | None) -> None:
+    """Refuse a Flate stream that holds less than the image's rows, or is damaged before their end."""
+    if channels is None:
         return
-    needed = math.ceil(int(image.Width) * space[0] * int(image.get("/BitsPerComponent", 8)) / 8) * int(image.Height)
+    depth = int(image.get("/BitsPerComponent", 1))
+    needed = math.ceil(int(image.Width) * channels * depth / 8) * int(image.Height)
     inflater = zlib.decompressobj()
     pending, found = image.read_raw_bytes(), 0
     while pending and found < needed and not inflater.eof:
-        found += len(inflater.decompress(pending, 1 << 20))
+        try:
+            found += len(inflater.decompress(pending, 1 << 20))
+        except zlib.error as error:
+            raise UnreadableImage(codecs.CUT_OFF) from error
         pending = inflater.unconsumed_tail
     if found < needed:
         raise UnreadableImage(codecs.CUT_OFF)
 
 
-def _image_dpi(drawn: _Drawn, user_unit: float) -> tuple[float, float] | None:
+def _image_dpi(drawn: DrawnImage, user_unit: float) -> tuple[float, float] | None:
     """Dots per inch along the image's stored columns and rows."""
     a, b, c, d, _, _ = drawn.matrix
     width_pt, height_pt = math.hypot(a, b) * user_unit, math.hypot(c, d) * user_unit
@@ -518,45 +340,6 @@ def _image_dpi(drawn: _Drawn, user_unit: float) -> tuple[float, float] | None:
         int(drawn.image.get("/Height", 0)) * POINTS_PER_INCH / height_pt,
     )
     return None if dpi_x is None or dpi_y is None else (dpi_x, dpi_y)
-
-
-def _rotation(page: pikepdf.Page) -> int:
-    """Quarter turns clockwise at which the page is shown (/Rotate may stand on a parent)."""
-    node: pikepdf.Object | None = page.obj
-    for _ in range(MAX_PAGE_TREE_DEPTH):
-        if node is None or "/Rotate" in node:
-            break
-        node = node.get("/Parent")
-    degrees = int(node.get("/Rotate", 0)) if node is not None else 0
-    return degrees // 90 % 4
-
-
-# the TIFF orientation whose first column and first row run as the image's do on the shown page
-_ORIENTATIONS: Final = {
-    ((1, 0), (0, 1)): 1,
-    ((-1, 0), (0, 1)): 2,
-    ((-1, 0), (0, -1)): 3,
-    ((1, 0), (0, -1)): 4,
-    ((0, 1), (1, 0)): 5,
-    ((0, 1), (-1, 0)): 6,
-    ((0, -1), (-1, 0)): 7,
-    ((0, -1), (1, 0)): 8,
-}
-
-
-def _orientation(matrix: Matrix, quarter_turns: int) -> int:
-    a, b, c, d, _, _ = matrix
-    # image columns run along (a, b) and its rows along -(c, d); the page's y points up, the screen's down
-    along_columns, along_rows = (a, -b), (-c, d)
-    for _ in range(quarter_turns):
-        along_columns = (-along_columns[1], along_columns[0])
-        along_rows = (-along_rows[1], along_rows[0])
-    return _ORIENTATIONS[_direction(along_columns), _direction(along_rows)]
-
-
-def _direction(vector: tuple[float, float]) -> tuple[int, int]:
-    x, y = vector
-    return (int(math.copysign(1, x)), 0) if abs(x) > abs(y) else (0, int(math.copysign(1, y)))
 
 
 # ---- the page as it is seen

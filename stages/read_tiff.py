@@ -48,6 +48,8 @@ _COLOURS: Final = {
     ICCLAB: 3,
 }
 MAX_SAMPLES = 8  # colours and alphas of one pixel
+MAX_GROWTH = 8  # of compressed against plain bytes; the worst G4 is sixfold
+SMALL_FILE_BYTES = 1 << 20
 _PREDICTED = frozenset({codecs.LZW, codecs.DEFLATE, codecs.OLD_DEFLATE, codecs.LZMA, codecs.ZSTD})
 _SCALES: Final = {1: 255, 2: 85, 4: 17, 8: 1}  # from the sample's own top value to 255
 _REC601 = (0.299, 0.587, 0.114)  # TIFF 6.0, section 21: the default YCbCrCoefficients
@@ -219,17 +221,27 @@ def _chunks(page: _Page) -> list[tuple[int, int]]:
     starts = sorted({int(offset) for offset in offsets})
     following = dict(zip(starts, [*starts[1:], end], strict=True))
     rows = page.row_counts
+    left = _most_bytes(page)
     found = []
     for index, offset in enumerate(int(one) for one in offsets[:needed]):
         count = int(counts[index]) if index < len(counts) else 0
         if count == 0:
             # some writers leave the counts empty: uncompressed rows need none, others end where the next begin
             raw = page.compression == codecs.RAW
-            count = _raw_bytes(page, rows[index % len(rows)]) if raw else max(0, following[offset] - offset)
+            count = _raw_bytes(page, rows[index % len(rows)]) if raw else min(left, following[offset] - offset)
         if offset + count > end:
             raise UnreadableImage(f"it is cut off: the page needs {offset + count:,} bytes and the file has {end:,}")
+        left -= count
+        if left < 0:
+            raise UnreadableImage("its strips or tiles are many times longer than the page they hold")
         found.append((offset, count))
     return found
+
+
+def _most_bytes(page: _Page) -> int:
+    """More than the page's chunks can need together; without it a short file could name one long chunk many times."""
+    whole = page.planes * page.down * page.across * page.chunk_rows * _row_bytes(page)
+    return MAX_GROWTH * whole + SMALL_FILE_BYTES
 
 
 def _raw_bytes(page: _Page, rows: int) -> int:
@@ -505,7 +517,7 @@ def _old_jpeg(page: _Page) -> Bytes:
         raise UnreadableImage("it is old-style JPEG without a whole JPEG stream; convert it with other software")
     with page.path.open("rb") as file:
         file.seek(start)
-        stream = file.read(size or end - start)
+        stream = file.read(min(size or end - start, _most_bytes(page)))
     segments, scan = _segments(stream)
     if scan[:2] != b"\xff\xda":
         raise UnreadableImage("it is old-style JPEG without a whole JPEG stream; convert it with other software")

@@ -277,7 +277,7 @@ def _hits(ink: npt.NDArray[np.bool_], maps: Analysis) -> list[_Hit]:
         wide[:, i] = (width >= WIDE_UNITS[0]) & (width <= WIDE_UNITS[1])
         fits &= wide[:, i] | ((width >= NARROW_UNITS[0]) & (width <= NARROW_UNITS[1]))
     hits = []
-    for i in np.flatnonzero(fits):
+    for i in np.flatnonzero(fits).tolist():
         pattern = tuple(bool(w) for w in wide[i])
         if pattern not in PATCHES:
             continue

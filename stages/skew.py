@@ -99,8 +99,11 @@ class Skew:
 def skew_of(page: PageImage) -> Skew:
     """How far the lines on the page are turned counter-clockwise, within 45 degrees either way.
 
-    Letters and rules vote apart on the Fourier magnitude (Epshtein's and jdeskew's ridge of the text lines), what
-    they agree on is refined on the upper and lower edges of the ink, and three parts of the page must agree.
+    Letters and rules vote apart, by the ridge their lines make in the Fourier magnitude; what they agree on is refined
+    on the upper and lower edges of the ink, and the parts of the page must agree on it.
+
+    Source: the ridge after jdeskew's adaptive radial projection, arXiv 2603.05942; the sharpness of the edges after
+    Postl 1986 (squared sums along lines).
     """
     view = analysis_of(page)
     coarse = _coarse(_voters(view), view.dpi)
@@ -204,12 +207,12 @@ def _coarse(voters: _Voters, dpi: float) -> _Coarse | None:
     rules = _peak(ink, dpi, ACROSS_WEIGHT_RULES)
     if rules is not None and not rules.square and _spread_mm(rule_places, rules, dpi) < LINES_SPREAD_MM:
         rules = None
-    if letters is not None and text is not None and rules is not None:
-        if abs(text.angle_deg - rules.angle_deg) <= AGREE_DEG:
-            # music and ruled tables: the rules are many times as sharp as the letters between them
-            if rules.prominence > RULES_LEAD * text.prominence:
-                return _Coarse(ink, rules.angle_deg, rules.prominence, rules.down)
-            return _Coarse(letters, text.angle_deg, max(text.prominence, rules.prominence), text.down)
+    agreed = text is not None and rules is not None and abs(text.angle_deg - rules.angle_deg) <= AGREE_DEG
+    if letters is not None and text is not None and rules is not None and agreed:
+        # music and ruled tables: the rules are many times as sharp as the letters between them
+        if rules.prominence > RULES_LEAD * text.prominence:
+            return _Coarse(ink, rules.angle_deg, rules.prominence, rules.down)
+        return _Coarse(letters, text.angle_deg, max(text.prominence, rules.prominence), text.down)
     if letters is not None and text is not None and text.prominence >= ALONE_PROMINENCE:
         return _Coarse(letters, text.angle_deg, TEXT_ALONE_TRUST * text.prominence, text.down)
     if rules is not None and rules.prominence >= ALONE_PROMINENCE:

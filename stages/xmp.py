@@ -31,7 +31,8 @@ _PROPERTY = "http://www.aiim.org/pdfa/ns/property#"
 class DocumentMetadata:
     """What is told of one document; whatever is empty or None is left out.
 
-    `created` carries its time zone. People who scanned or inspected are named by id, for packages may become public.
+    `created` carries its time zone; `languages` are tags as in RFC 5646, the first that of the document. People who
+    scanned or inspected are named by id, for packages may become public.
     """
 
     title: str

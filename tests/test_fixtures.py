@@ -393,17 +393,46 @@ def test_a_broken_file_is_broken(three_scans: list[ScannedPage], tmp_path: Path)
     assert int.from_bytes(content[4:8], "little") >= len(content), "the directory is beyond the end"
 
 
-def test_separators_part_documents_and_blanks_fall_out() -> None:
-    kinds = ["ticket", "content", "content", "separator", "separator", "content", "blank", "unreadable", "content"]
+def test_separators_part_documents_and_the_surely_blank_fall_out() -> None:
+    kinds = [
+        "ticket",
+        "content",
+        "content",
+        "separator",
+        "separator",
+        "content",
+        "blank",
+        "unreadable",
+        "content",
+        "blank",
+    ]
     truth = batches.Truth(
         batch="b",
         pages=tuple(
-            batches.PageTruth(file=f"{n}.tif", kind=PageKind(kind), skew_deg=n) for n, kind in enumerate(kinds)
+            batches.PageTruth(file=f"{n}.tif", kind=PageKind(kind), skew_deg=n, shines_through=n == 9)
+            for n, kind in enumerate(kinds)
         ),
     )
-    assert truth.documents == ((2, 3), (6, 8, 9))
+    assert truth.documents == ((2, 3), (6, 8, 9, 10))
     counts = truth.counts(most_skew_deg=7)
-    assert counts == batches.Counts(received=9, separator=3, blank=1, unreadable=1, too_skewed=1, billable=3)
+    assert counts == batches.Counts(received=10, separator=3, blank=1, unreadable=1, too_skewed=1, billable=4)
+
+
+def test_a_file_of_several_pages_holds_documents_of_its_own() -> None:
+    def page(file: str, kind: PageKind = PageKind.CONTENT) -> batches.PageTruth:
+        return batches.PageTruth(file=file, kind=kind)
+
+    many = [page("2.tif"), page("2.tif", PageKind.SEPARATOR), page("2.tif")]
+    truth = batches.Truth(batch="b", pages=(page("1.tif"), *many, page("3.tif")))
+    assert truth.documents == ((1, 5), (2,), (4,))
+
+
+def test_nothing_shines_through_in_black_and_white(tmp_path: Path) -> None:
+    back = scanned(pages.blank(dpi=72), bleed_through_of=pages.letter(dpi=72), bleed_depth=0.1)
+    (grey,) = batches.write_single_pages(tmp_path / "grey", [back], kind="tiff-lzw")
+    (bilevel,) = batches.write_single_pages(tmp_path / "bilevel", [back], kind="tiff-g4")
+    assert grey.shines_through and not grey.is_surely_blank
+    assert bilevel.is_surely_blank and bitonal(back.pixels).all()
 
 
 # ---------------------------------------------------------------- the demonstration
@@ -458,6 +487,7 @@ def test_the_demonstration_shows_every_kind_of_input_and_trouble(home: tuple[Pat
     told = [page for order in orders for batch in order.batches for page in batch.truth.pages]
     assert {page.turn_deg for page in told} == {0, 90, 180, 270}
     assert {page.kind for page in told} == set(PageKind)
+    assert sum(page.kind is PageKind.BLANK and page.shines_through for page in told) >= 3
     modes = set()
     for path in inbox.rglob("*.tif"):
         if pages_in(path):

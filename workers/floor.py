@@ -28,6 +28,7 @@ def open_floor(bureau: Bureau, *, workers: int) -> Iterator[tuple[Watcher, Feede
     """Start everything; on leaving, stop it and give back what was not done."""
     owner = uuid.uuid4().hex
     use_bureau(bureau)
+    bureau.sandbox.open_again()
     feeder = Feeder(bureau, owner, workers=workers)
     watcher = Watcher(bureau)
     when_finished(feeder.finished)

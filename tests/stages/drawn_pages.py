@@ -17,7 +17,7 @@ Grey = npt.NDArray[np.uint8]
 FONTS = "/usr/share/fonts/truetype/"
 SERIF = FONTS + "liberation2/LiberationSerif-Regular.ttf"
 SANS = FONTS + "dejavu/DejaVuSans.ttf"
-WORDS = "the parties hereby agree that this deed of land shall be kept by county section township grantor".split()
+WORDS = "the parties hereby agree that this deed of land shall be kept by county section township grantor"
 DPI = 150.0
 LETTER_PX = (1275, 1650)
 
@@ -26,13 +26,13 @@ LETTER_PX = (1275, 1650)
 def _text(
     seed: int, width_px: int, height_px: int, size_px: int, lines: int, margin_px: int, paper: int, font: str
 ) -> bytes:
-    words = random.Random(seed)
+    words, vocabulary = random.Random(seed), WORDS.split()
     image = Image.new("L", (width_px, height_px), paper)
     draw, face = ImageDraw.Draw(image), ImageFont.truetype(font, size_px)
     for line in range(lines):
-        text = words.choice(WORDS)
+        text = words.choice(vocabulary)
         while draw.textlength(text, font=face) < width_px - 3 * margin_px:
-            text += " " + words.choice(WORDS)
+            text += " " + words.choice(vocabulary)
         draw.text((margin_px, margin_px + line * round(1.45 * size_px)), text, fill=25, font=face)
     return image.tobytes()
 

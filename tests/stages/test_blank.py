@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -15,8 +15,9 @@ from stages.blank import Settings, blank
 from stages.page_image import MM_PER_INCH, PageImage
 
 Grey = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 
-DPI = 200
+DPI = 150
 PAPER = 235
 
 
@@ -53,7 +54,7 @@ def dust(sheet: Grey, *, specks: int, seed: int = 1) -> Grey:
     rng = np.random.default_rng(seed)
     for _ in range(specks):
         place = (int(rng.integers(sheet.shape[1])), int(rng.integers(sheet.shape[0])))
-        cv2.circle(sheet, place, int(rng.integers(0, 3)), int(rng.integers(0, 160)), -1)
+        cv2.circle(sheet, place, int(rng.integers(0, px(0.35))), int(rng.integers(0, 160)), -1)
     return sheet
 
 
@@ -68,15 +69,17 @@ def showing_through(share: float) -> Grey:
     return np.asarray(255 - (255 - back) * share, np.uint8)
 
 
-def scanned(sheet: Grey, *, paper: int = PAPER, ink: int = 45, noise: float = 4, seed: int = 1) -> Grey:
+def scanned(
+    sheet: npt.NDArray[np.generic], *, paper: int = PAPER, ink: int = 45, noise: float = 4, seed: int = 1
+) -> Grey:
     """As a scanner sees it: soft, on paper of `paper` that darkens by 8 % across the page, with grain."""
-    soft = cv2.GaussianBlur(sheet, (0, 0), 0.7).astype(np.float32)
+    soft = cv2.GaussianBlur(np.asarray(sheet, np.uint8), (0, 0), 0.7).astype(np.float32)
     grey = (ink + soft / 255 * (paper - ink)) * np.linspace(1, 0.92, sheet.shape[1], dtype=np.float32)
     grain = np.random.default_rng(seed).standard_normal(sheet.shape, np.float32) * np.float32(noise)
     return np.clip(grey + grain, 0, 255).astype(np.uint8)
 
 
-def judged(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.bool_], *, dpi: float = DPI) -> str:
+def judged(pixels: Pixels, *, dpi: float = DPI) -> str:
     return str(blank(PageImage(pixels=pixels, dpi=dpi), Settings()).readings["blank.verdict"])
 
 
@@ -84,19 +87,19 @@ def coloured(grey: Grey) -> Grey:
     return np.ascontiguousarray(np.stack([grey, np.clip(grey, 4, 255) - 4, np.clip(grey, 22, 255) - 22], axis=-1))
 
 
-EMPTY = {
+EMPTY: dict[str, Callable[[], Grey]] = {
     "clean": lambda: scanned(empty()),
     "grainy and tinted": lambda: scanned(empty(), paper=200, noise=10),
     "white to the last pixel": empty,
     "folded": lambda: scanned(cv2.line(empty(), (0, px(140)), (px(216), px(141)), 230, px(1.5))),
-    "weakly showing through": lambda: scanned(showing_through(0.05)),
 }
-DIRTY = {
+DIRTY: dict[str, Callable[[], Grey]] = {
     "dusty": lambda: scanned(dust(empty(), specks=60)),
-    "very dusty": lambda: scanned(dust(empty(), specks=600)),
+    "very dusty": lambda: scanned(dust(empty(), specks=300)),
     "punched over a black lid": lambda: holes(scanned(empty()), backing=10),
     "punched over a grey lid": lambda: holes(scanned(empty()), backing=110),
     "punched over a white lid": lambda: holes(scanned(empty(), paper=210), backing=255),
+    "weakly showing through": lambda: scanned(showing_through(0.07)),
     "strongly showing through": lambda: scanned(showing_through(0.22)),
     "ruled": lambda: scanned(_ruled(ink=215)),
     "ruled in black": lambda: scanned(_ruled(ink=0)),
@@ -104,7 +107,7 @@ DIRTY = {
     "streaked by the scanner": lambda: scanned(cv2.line(empty(), (px(80), 0), (px(80), px(280)), 60, 1)),
     "black": lambda: scanned(np.zeros_like(empty()), ink=12),
 }
-WRITTEN = {
+WRITTEN: dict[str, Callable[[int], npt.NDArray[np.generic]]] = {
     "a letter": lambda ink: letter(empty(), lines=30),
     "a page number": lambda ink: write(empty(), "- 17 -", left_mm=104, top_mm=262, ink=ink),
     "one digit": lambda ink: write(empty(), "7", left_mm=107, top_mm=262, height_mm=2.2, ink=ink),
@@ -116,7 +119,9 @@ WRITTEN = {
     "a tick": lambda ink: cv2.line(empty(), (px(40), px(60)), (px(43), px(63)), ink, 2),
     "a ring as of a stamp": lambda ink: cv2.circle(empty(), (px(150), px(60)), px(16), ink, 3),
     "a digit among dust": lambda ink: write(dust(empty(), specks=60), "17", left_mm=104, top_mm=262, ink=ink),
-    "a word over what shows through": lambda ink: write(showing_through(0.12), "No.", left_mm=160, top_mm=40, height_mm=5, ink=ink),
+    "a word over what shows through": lambda ink: write(
+        showing_through(0.12), "No.", left_mm=160, top_mm=40, height_mm=5, ink=ink
+    ),
     "a word between holes": lambda ink: holes(write(empty(), "see file", left_mm=30, top_mm=135, ink=ink), backing=20),
     "a word on ruled paper": lambda ink: write(_ruled(ink=215), "see file", left_mm=30, top_mm=135, ink=ink),
     "intentionally left blank": lambda ink: write(
@@ -165,14 +170,17 @@ def test_a_side_that_bears_the_least_writing_is_never_blank(name: str, ink: int)
     assert judged(coloured(grey)) == "content"
     assert judged(scanned(sheet, paper=190, noise=7)) == "content"
     if ink == 0:
-        assert judged(sheet > 128) == "content"
+        assert judged(np.asarray(sheet, np.uint8) > 128) == "content"
 
 
-@pytest.mark.parametrize("dpi", [100, 150, 300, 600])
+@pytest.mark.parametrize("dpi", [100, 150, 300, 400])
 def test_the_verdict_does_not_hang_on_the_resolution(dpi: int) -> None:
     size = (round(215.9 * dpi / MM_PER_INCH), round(279.4 * dpi / MM_PER_INCH))
     for sheet, verdict in ((empty(), "blank"), (WRITTEN["a page number"](0), "content")):
-        assert judged(scanned(cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)), dpi=dpi) == verdict
+        assert (
+            judged(scanned(cv2.resize(np.asarray(sheet, np.uint8), size, interpolation=cv2.INTER_AREA)), dpi=dpi)
+            == verdict
+        )
 
 
 def test_very_pale_writing_is_never_surely_blank() -> None:
@@ -213,6 +221,15 @@ def test_specks_in_a_row_may_be_small_print() -> None:
     assert judged(scanned(sheet)) != "blank"
 
 
+@pytest.mark.parametrize("text", ["O", "8", "B", "0", "H", "D"])
+def test_two_bold_letters_in_line_are_not_taken_for_holes(text: str) -> None:
+    sheet = empty()
+    for top_mm in (99.7, 179.7):
+        cv2.putText(sheet, text, (px(10), px(top_mm)), cv2.FONT_HERSHEY_SIMPLEX, 1.8, 0, 8, cv2.LINE_AA)
+    assert judged(scanned(sheet)) == "content"
+    assert judged(sheet > 128) == "content"
+
+
 def test_a_single_round_spot_is_not_surely_a_hole() -> None:
     grey = scanned(empty())
     cv2.circle(grey, (px(12), px(140)), px(3), 10, -1)
@@ -228,7 +245,8 @@ def test_a_scrap_or_a_senseless_resolution_is_never_surely_blank() -> None:
 
 
 def test_pixels_are_never_touched_and_the_reason_is_told() -> None:
-    for pixels in (scanned(empty()), scanned(empty()) > 128, coloured(scanned(letter(empty())))):
+    sides: list[Pixels] = [scanned(empty()), scanned(empty()) > 128, coloured(scanned(letter(empty())))]
+    for pixels in sides:
         before = pixels.copy()
         page = blank(PageImage(pixels=pixels, dpi=DPI), Settings())
         assert page.pixels is pixels

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 
-from stages.page_file import g4_strip, page_file_image, read_page_file, write_page_file
+from stages.page_file import g4_strip, is_plain_jpeg2000, page_file_image, read_page_file, write_page_file
 from stages.page_image import EncodedImage, PageImage
 from stages.srgb import srgb_profile
 
@@ -72,9 +72,7 @@ def test_the_scanners_own_g4_strip_is_kept_byte_for_byte_whichever_bit_is_ink(tm
     pixels = np.array(Image.fromarray(photo()[:, :, 0]).convert("1"))
     for black_is_1 in (False, True):
         strip = g4_strip(~pixels if black_is_1 else pixels)
-        encoded = EncodedImage(
-            codec="g4", data=strip, width_px=80, height_px=60, channels=1, black_is_1=black_is_1
-        )
+        encoded = EncodedImage(codec="g4", data=strip, width_px=80, height_px=60, channels=1, black_is_1=black_is_1)
         path = write_page_file(PageImage(pixels=pixels, dpi=300.0, encoded=encoded), tmp_path, "page")
         back = read_page_file(path)
         assert np.array_equal(back.pixels, pixels)
@@ -130,6 +128,15 @@ def test_a_jpeg_2000_from_the_scanner_is_kept_byte_for_byte(tmp_path: Path) -> N
     packed = page_file_image(path)
     assert (packed.codec, packed.channels, packed.bits, packed.data) == ("JPXDecode", 3, 8, encoded.data)
     assert np.array_equal(read_page_file(path, dpi=300.0).pixels, photo())
+
+
+def test_only_a_plain_jpeg_2000_may_stand_in_a_pdf() -> None:
+    for mode, plain in (("L", True), ("RGB", True), ("RGBA", False), ("I;16", False)):
+        file = io.BytesIO()
+        Image.new(mode, (64, 64)).save(file, "JPEG2000")
+        assert is_plain_jpeg2000(file.getvalue()) is plain, mode
+    assert not is_plain_jpeg2000(b"\xff\x4f\xff\x51")
+    assert not is_plain_jpeg2000(b"")
 
 
 def test_a_file_that_is_no_page_file_is_refused(tmp_path: Path) -> None:
