@@ -23,7 +23,7 @@ from fixtures.pages import letter
 from fixtures.scanner import scanned
 from pipeline import review
 from pipeline.bureau import Bureau
-from pipeline.film_plan import check_film_folder
+from pipeline.film_check import check_film_folder
 from pipeline.ledger.reports import OrderReport
 from pipeline.model import Exclusion, OrderStatus
 from pipeline.settings import Settings

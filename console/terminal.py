@@ -29,7 +29,7 @@ from pipeline import review
 from pipeline.billing import BadRateCard
 from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
-from pipeline.film_plan import check_film_folder
+from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import ticket_for
 from pipeline.ledger import LedgerUnusable, OrderNotOpen, UnknownOrder

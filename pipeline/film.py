@@ -22,7 +22,6 @@ from stages.film_targets import STATEMENT, Target
 from stages.page_image import MM_PER_INCH
 from stages.settings import StageSettings
 
-
 MM_PER_FOOT = 304.8
 # Across the film, what an image may take: 16 mm without marks, 16 mm with one channel of marks, 35 mm. Not confirmed
 # against MS14 or a machine manual, therefore `usable_width_mm` is a setting.
@@ -144,7 +143,7 @@ class FilmJob:
     dates: str = ""
     authority: str = ""
     operator: str = ""
-    statement: str = film_frame.STATEMENT
+    statement: str = STATEMENT
     profile: str = ""
     writer: str = ""
     software: str = "Platen"
@@ -152,7 +151,7 @@ class FilmJob:
     @property
     def folder_name(self) -> str:
         """The name of the order's film folder."""
-        return f"FILM_{_legal(self.work_order)}_{self.created_on:%Y%m%d}"
+        return f"FILM_{legal_name(self.work_order)}_{self.created_on:%Y%m%d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +240,6 @@ def roll_number(sequence: int) -> str:
     return f"R{sequence:06d}"
 
 
-def _legal(name: str) -> str:
+def legal_name(name: str) -> str:
     """The name in the letters a writer's old Windows takes; the sequence number before it keeps files apart."""
     return re.sub(r"[^A-Z0-9_-]", "-", name.upper()) or "-"

@@ -29,7 +29,6 @@ from stages.film_check import inspect_frame
 from stages.film_targets import Target
 from stages.page_image import MM_PER_INCH
 
-
 MAX_TABLE_BYTES = 512 * 2**20  # 100 rolls of 2,500 frames are 60 MB
 MAX_PROBLEMS = 200  # beyond that a list helps nobody
 MAX_PROBLEM_LETTERS = 400  # cells of a damaged table may be endless
@@ -187,7 +186,7 @@ class _FolderCheck:
             for row in frames
             if f"{folder.name}/{row['file']}" in self.digests
         }
-        if roll["manifest_sha256"] != _roll_manifest_sha256(number, own):
+        if roll["manifest_sha256"] != roll_manifest_sha256(number, own):
             self.problem("rolls.csv", f"the manifest digest of roll {number} is not that of its frames")
 
     def frame(self, folder: Path, row: Row, settings: FilmSettings) -> None:
@@ -285,7 +284,7 @@ class _FolderCheck:
         for path in sorted(set(listed) - present):
             self.problem(path, "is in the manifest but not in the folder")
         for path in sorted(present & set(listed)):
-            digest = self.digests.get(path) or _sha256(self.folder / path)
+            digest = self.digests.get(path) or file_digest(self.folder / path)
             if digest != listed[path]:
                 self.problem(path, "is not the file of the manifest: its SHA-256 is another")
         known = {f"ROLL_{row['roll_no']}" for row in rolls}

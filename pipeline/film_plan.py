@@ -311,7 +311,7 @@ def _refuse_misfits(documents: Iterable[FilmDocument], settings: FilmSettings) -
                 f"{name} ({size}) would be {across_mm:.1f} mm wide on the film; {limit_mm:.1f} mm is the limit"
             )
             widest_mm = max(widest_mm, across_mm)
-        elif problem := film_frame.size_problem(page.width_px, page.height_px, page.dpi, settings.width_mm):
+        elif problem := size_problem(page.width_px, page.height_px, page.dpi, settings.width_mm):
             misfits.append(f"{name} {problem}")
     target_across_mm = _target_size_mm(settings)[1]
     if target_across_mm > limit_mm:
@@ -335,4 +335,4 @@ LONGEST_SEQ = 6
 def _file_name(seq: int, page: FilmPage) -> str:
     tail = f"_P{page.page_number:04d}.tif"
     room = MAX_NAME - LONGEST_SEQ - 1 - len(tail)
-    return f"{seq:06d}_{_legal(page.document_id)[:room]}{tail}"
+    return f"{seq:06d}_{legal_name(page.document_id)[:room]}{tail}"

@@ -10,18 +10,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.bureau import Bureau
-from pipeline.film_plan import (
-    FilmDocument,
-    FilmJob,
-    FilmPage,
-    RollPlan,
-    check_film_folder,
-    plan_rolls,
-    read_prepared,
-    roll_number,
-    write_job_files,
-    write_roll,
-)
+from pipeline.film import FilmDocument, FilmJob, FilmPage, RollPlan, roll_number
+from pipeline.film_check import check_film_folder
+from pipeline.film_folder import read_prepared, write_roll
+from pipeline.film_plan import plan_rolls
+from pipeline.film_tables import write_job_files
 from pipeline.model import DocumentId, Roll, RollId, Task, WorkOrder
 from pipeline.profile import Profile, StageCall
 from pipeline.store import fsync_folder
@@ -89,7 +82,12 @@ def plan_order_rolls(bureau: Bureau, task: Task, *, who: str) -> None:
     batch = FilmBatch(documents=new, first_number=first, rolls=rolls, created_on=datetime.now(UTC).date())
     plans = plan_rolls(documents, profile.film, first_number=first)
     bureau.ledger.record_planned(
-        task, [(plan.number, len(plan.frames), batch.to_json(index)) for index, plan in enumerate(plans)], who=who
+        task,
+        [
+            (plan.number, len(plan.frames), len(plan.page_frames), batch.to_json(index))
+            for index, plan in enumerate(plans)
+        ],
+        who=who,
     )
 
 

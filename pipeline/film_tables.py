@@ -12,7 +12,6 @@ from pathlib import Path
 from pipeline.film import FilmJob, Frame, RollPlan
 from pipeline.store import file_digest
 
-
 # fmt: off
 ROLL_COLUMNS = [
     "roll_no", "work_order", "customer", "film_mm", "film_ft", "reduction", "orientation", "format", "dpi",
@@ -30,6 +29,7 @@ INDEX_COLUMNS = [
 # fmt: on
 INDEX_LAST_COLUMNS = ["restriction", "disposition_date"]  # customer fields stand before these
 MANIFEST = "manifest-sha256.txt"
+ORIENTATION_DEG = {"comic": 0, "cine": 90}
 
 
 def write_job_files(folder: Path, plans: Sequence[RollPlan], job: FilmJob, *, certificate: Path | None = None) -> None:
@@ -43,7 +43,7 @@ def write_job_files(folder: Path, plans: Sequence[RollPlan], job: FilmJob, *, ce
         ValueError: a customer's index field is named like a column of ours.
     """
     digests = {
-        (plan.number, frame.file): _sha256(folder / plan.folder_name / frame.file)
+        (plan.number, frame.file): file_digest(folder / plan.folder_name / frame.file)
         for plan in plans
         for frame in plan.frames
     }
@@ -59,7 +59,7 @@ def write_job_files(folder: Path, plans: Sequence[RollPlan], job: FilmJob, *, ce
     listed = {f"ROLL_{number}/{file}": digest for (number, file), digest in digests.items()}
     for name in ("job.json", "rolls.csv", "frames.csv", "index.csv", "certificate.pdf"):
         if (folder / name).is_file():
-            listed[name] = _sha256(folder / name)
+            listed[name] = file_digest(folder / name)
     _write(folder / MANIFEST, _manifest(listed))
 
 
@@ -67,7 +67,7 @@ def _manifest(digests: Mapping[str, str]) -> bytes:
     return "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items())).encode()
 
 
-def _roll_manifest_sha256(roll: str, digests: Mapping[str, str]) -> str:
+def roll_manifest_sha256(roll: str, digests: Mapping[str, str]) -> str:
     """The digest of the lines the manifest has for one roll."""
     return hashlib.sha256(_manifest({f"ROLL_{roll}/{file}": digest for file, digest in digests.items()})).hexdigest()
 
@@ -121,7 +121,7 @@ def _roll_row(plan: RollPlan, job: FilmJob, digests: Mapping[tuple[str, str], st
         "series": job.series or plan.spans[0].document.series,
         "est_length_mm": f"{plan.length_mm:.1f}",
         "capacity_limit": plan.capacity_frames,
-        "manifest_sha256": _roll_manifest_sha256(plan.number, own),
+        "manifest_sha256": roll_manifest_sha256(plan.number, own),
     }
     return [str(row[column]) for column in ROLL_COLUMNS]
 

@@ -261,7 +261,8 @@ class Roll:
     number: str
     order_id: OrderId
     round: int
-    frames: int
+    frames: int  # exposures, targets included
+    page_frames: int
     plan: str
     written: bool
     folder: str | None = None
@@ -322,7 +323,7 @@ class Usage:
 
     billable_pages: int = 0
     documents: int = 0
-    film_frames: int = 0
+    film_frames: int = 0  # of pages; targets are not charged
     rolls: int = 0
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.film_plan import FilmSettings
+from pipeline.film import FilmSettings
 from pipeline.model import Exclusion, Readings, Service
 from stages.catalogue import PAGE_STAGES, Stage
 from stages.ocr import Settings as OcrSettings

@@ -10,7 +10,7 @@ from pipeline.model import Batch, BatchId, Charge, Document, PageCounts, Roll, W
 from stages.errors import NotPdfA
 from stages.page_file import write_page_file
 from stages.pdfa import PdfPage, check_pdfa, write_pdfa
-from stages.printed_page import PrintedPage
+from stages.printed_page import Columns, PrintedPage
 from stages.xmp import DocumentMetadata
 
 
@@ -55,10 +55,10 @@ def write_transmittal(
     }
     for name, value in facts.items():
         if value:
-            first.row((name, value), (45, 125), size_pt=11)
+            first.row((name, value), ((45, "left"), (125, "left")), size_pt=11)
     first.space(4)
     first.heading("Pages", 14)
-    widths = (62, 22, 22, 22, 22, 22)
+    widths: Columns = ((60, "left"), *((22.0, "right"),) * 5)
     first.row(("Batch", "Received", "Billable", "Separators", "Blank", "Left out"), widths, bold=True)
     first.rule()
     for name, counts in [*((batch.name, counts) for batch, counts in batches), ("All", pages)]:
@@ -81,25 +81,32 @@ def write_transmittal(
         sheet().text(f"Expected {order.expect_pages} pages; received {pages.received} ({difference:+d}).")
     sheet(30).space(4)
     sheet().heading("Documents", 14)
-    sheet().row(("Document", "Title", "Pages", "PDF/A"), (70, 66, 18, 18), bold=True)
+    listed: Columns = ((66, "left"), (68, "left"), (18, "right"), (20, "right"))
+    sheet().row(("Document", "Title", "Pages", "PDF/A"), listed, bold=True)
     sheet().rule()
     for document in documents:
-        sheet().row((document.public_id, document.title, str(document.pages), document.flavour or ""), (70, 66, 18, 18))
+        sheet().row((document.public_id, document.title, str(document.pages), document.flavour or ""), listed)
     if rolls:
         sheet(30).space(4)
         sheet().heading("Microfilm", 14)
         for roll in rolls:
-            sheet().row((f"Roll {roll.number}", f"{roll.frames} frames", roll.folder or ""), (40, 32, 100))
+            sheet().row(
+                (f"Roll {roll.number}", f"{roll.frames} frames", roll.folder or ""),
+                ((40, "left"), (32, "left"), (100, "left")),
+            )
     if lines:
         sheet(30).space(4)
         sheet().heading("Charges", 14)
+        priced: Columns = ((20, "left"), (80, "left"), (24, "right"), (24, "right"), (24, "right"))
+        sheet().row(("Fee", "", "Quantity", "Price", "Amount"), priced, bold=True)
+        sheet().rule()
         for line in lines:
             sheet().row(
                 (line.fee_code, line.title, str(line.quantity), f"{line.unit_price:.4f}", f"{line.amount:.2f}"),
-                (22, 76, 24, 24, 24),
+                priced,
             )
         total = sum(line.amount for line in lines)
-        sheet().row(("", "Total", "", "", f"{total:.2f}"), (22, 76, 24, 24, 24), bold=True)
+        sheet().row(("", "Total", "", "", f"{total:.2f}"), priced, bold=True)
     sheet(40).space(4)
     sheet().heading("Seals", 14)
     sheet().text(
@@ -108,7 +115,7 @@ def write_transmittal(
         size_pt=9,
     )
     for batch, _ in batches:
-        sheet().row((batch.name, seals[batch.id]), (40, 132), size_pt=8)
+        sheet().row((batch.name, seals[batch.id]), ((40, "left"), (132, "left")), size_pt=8)
     images = [
         PdfPage(image=write_page_file(page, out.parent, f"sheet-{number}"), dpi=page.dpi, text=page.text)
         for number, page in enumerate((one.page() for one in sheets), start=1)

@@ -92,6 +92,8 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
     """
     if not page.is_bitonal:
         return _declined(page, "not bitonal")
+    if page.is_dpi_guessed:
+        return _declined(page, "resolution is guessed")
     ink = ~np.asarray(page.pixels, dtype=np.bool_)
     ink_px = int(np.count_nonzero(ink))
     step = 2 if page.dpi >= HALVING_DPI else 1

@@ -20,7 +20,6 @@ from stages import tiff_codecs
 from stages.errors import UnreadableImage
 from stages.film_frame import ASCII, FIELD_BYTES, G4, INCH, WHITE_IS_ZERO, Tag
 
-
 # Longest short and long side of a page by film width. 16 mm: originals up to 12 x 18 in (Tameran Archive Center);
 # 35 mm: the largest sheet planned for, 36 x 48 in.
 PAGE_LIMITS_IN = {16: (12.0, 18.0), 35: (36.0, 48.0)}
@@ -30,9 +29,6 @@ MAX_FRAME_BYTES = 256 * 2**20
 MAX_MEGAPIXELS = 250.0  # 36 x 48 in at 300 dpi are 156
 MAX_ENTRIES = 64
 MAX_VALUES = 4096
-# bytes a value by TIFF 6.0 field type: BYTE ASCII SHORT LONG RATIONAL SBYTE UNDEFINED SSHORT SLONG SRATIONAL FLOAT
-# DOUBLE, and IFD of TIFF technical note 1
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 OTHER_DIRECTORIES = {330: "SubIFDs", 34665: "EXIF", 34853: "GPS", 40965: "interoperability"}
 TILE_TAGS = (322, 323, 324, 325)
 EOFB = 0x001001  # two end-of-line codes: ITU-T T.6, 2.4.1.1
@@ -109,7 +105,7 @@ def read_tags(data: bytes) -> dict[int, tuple[float | str, ...]]:
     tags: dict[int, tuple[float | str, ...]] = {}
     for place in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(order + "HHI", data, place)
-        size = SIZES.get(kind, 0) * number
+        size = FIELD_BYTES.get(kind, 0) * number
         if not size:
             raise NotATiff(f"tag {tag} is damaged")
         if size > 4:
@@ -121,7 +117,7 @@ def read_tags(data: bytes) -> dict[int, tuple[float | str, ...]]:
         if tag in tags:
             raise NotATiff(f"tag {tag} stands twice")
         # a frame has few values a tag; of an endless list, as of strips, the beginning says enough
-        tags[tag] = _values(data[place : place + min(size, SIZES[kind] * MAX_VALUES)], kind, order)
+        tags[tag] = _values(data[place : place + min(size, FIELD_BYTES[kind] * MAX_VALUES)], kind, order)
     (following,) = struct.unpack_from(order + "I", data, at + 2 + 12 * count)
     if following:
         raise NotATiff("has more than one page (a second directory)")
@@ -207,4 +203,15 @@ def _strip_problems(data: bytes, tags: Mapping[int, tuple[float | str, ...]], wi
     return []
 
 
-HASROWS
+def _has_rows(strip: bytes, width: int, height: int) -> bool:
+    """Whether the strip codes exactly `height` rows, up to its end mark, which must be there."""
+    content = strip.rstrip(b"\0")
+    tail = int.from_bytes(content[-4:], "big")
+    padding = (tail & -tail).bit_length() - 1
+    if not content or tail >> padding & (1 << EOFB_BITS) - 1 != EOFB:
+        return False
+    try:
+        tiff_codecs.fax_bits([strip], compression=G4, width_px=width, rows=[height])
+    except UnreadableImage:
+        return False
+    return True

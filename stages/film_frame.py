@@ -62,6 +62,9 @@ G4 = 4
 WHITE_IS_ZERO = 0
 INCH = 2
 DPI_DENOMINATOR = 10_000
+# bytes a value by TIFF 6.0 field type: BYTE ASCII SHORT LONG RATIONAL SBYTE UNDEFINED SSHORT SLONG SRATIONAL FLOAT
+# DOUBLE, and IFD of TIFF technical note 1
+FIELD_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 
 def write_frame(
@@ -108,7 +111,7 @@ def otsu(page: PageImage) -> PageImage:
 def frame_bytes(ink: Ink, dpi: float, *, document_name: str = "", page_name: str = "", software: str = "") -> bytes:
     """The whole TIFF: little-endian header, the one directory, its values, the one G4 strip, in that order."""
     rows, cols = ink.shape
-    strip = g4_strip(ink)
+    strip = g4_strip(~ink)
     resolution = struct.pack("<II", round(dpi * DPI_DENOMINATOR), DPI_DENOMINATOR)
     entries: list[tuple[Tag, int, bytes]] = [
         (Tag.NEW_SUBFILE_TYPE, LONG, struct.pack("<I", 0)),
@@ -137,7 +140,7 @@ def frame_bytes(ink: Ink, dpi: float, *, document_name: str = "", page_name: str
     for tag, kind, value in entries:
         if tag is Tag.STRIP_OFFSETS:
             value = struct.pack("<I", strip_at)
-        directory.append(struct.pack("<HHI", tag, kind, len(value) // SIZES[kind]))
+        directory.append(struct.pack("<HHI", tag, kind, len(value) // FIELD_BYTES[kind]))
         if len(value) > 4:
             directory.append(struct.pack("<I", values_at + len(values)))
             values += value.ljust(_even(len(value)), b"\0")

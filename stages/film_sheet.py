@@ -15,10 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 from stages.fonts import font
 from stages.page_image import MM_PER_INCH
 
-CONSTS
+TEXT_MM = 4.2  # height of the em square, 12 points; its small letters are 2.2 mm
+SMALL_MM = 3.5
+MARGIN_MM = 14.0
+QR_MM = 40.0
+CHECK_PX = 4  # a 50 % patch of finer checks would close up on the film: 4 px at 300 dpi and 24x are 35 lp/mm
+MAX_LETTERS = 200  # on one line
 
 
-class _Sheet:
+class Sheet:
     """A page to draw on, in millimetres from the top left.
 
     Sizes are those of a letter page; on other paper they shrink or grow with it, by `unit`.
@@ -34,7 +39,7 @@ class _Sheet:
         self.image = Image.new("L", (round(width_in * dpi), round(height_in * dpi)), 255)
         self.draw = ImageDraw.Draw(self.image)
 
-    def pixels(self) -> Ink:
+    def pixels(self) -> npt.NDArray[np.bool_]:
         """What was drawn, bitonal, True white."""
         return np.asarray(self.image) > 127
 
@@ -125,15 +130,15 @@ class _Sheet:
             y_mm += len(lines) * step_mm + em_mm * 0.3
         return y_mm
 
-    def head(self, title: str, roll: RollFacts) -> float:
-        """Title, roll number and a rule; returns where the body begins."""
+    def head(self, title: str, right: str) -> float:
+        """Title, a word at the right and a rule; returns where the body begins."""
         self.text(title, MARGIN_MM, MARGIN_MM - 1, 8.0, bold=True, width_mm=self.text_mm - 42)
-        self.text(roll.roll_number, self.width_mm - MARGIN_MM, MARGIN_MM - 1, 8.0, bold=True, from_right=True)
+        self.text(right, self.width_mm - MARGIN_MM, MARGIN_MM - 1, 8.0, bold=True, from_right=True)
         self.rule(MARGIN_MM + 11, thick_mm=1.2)
         return MARGIN_MM + 12.2
 
-    def foot(self, roll: RollFacts, note: str, fields: Mapping[str, str | int]) -> None:
-        """The QR code at the bottom right; beside it what kind of target this is and what made it."""
+    def foot(self, note: str, about: str, fields: Mapping[str, str | int]) -> None:
+        """The fields as a QR code at the bottom right; beside it the note, and below that one line about the rest."""
         modules = qr_modules(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
         module_px = max(2, self.px(QR_MM) // modules.shape[0])
         code = np.kron(modules, np.ones((module_px, module_px), np.uint8))
@@ -144,9 +149,7 @@ class _Sheet:
         bottom = self.height_mm - MARGIN_MM
         lines = len(_wrapped(note, self.font(SMALL_MM), self.px(width_mm), 5))
         self.paragraph(note, MARGIN_MM, bottom - 6.5 - lines * SMALL_MM * 1.35, SMALL_MM, width_mm, lines=5)
-        words = [f"{roll.roll_number}, roll {roll.roll_index} of {roll.roll_count}", roll.work_order, roll.software]
-        about = " · ".join(word for word in words if word)
-        self.text(f"{about} · a target, not a record", MARGIN_MM, bottom - 4.2, SMALL_MM, width_mm=width_mm)
+        self.text(about, MARGIN_MM, bottom - 4.2, SMALL_MM, width_mm=width_mm)
 
     def patch(self, kind: int, y_mm: float, height_mm: float) -> None:
         """A patch as wide as the text: 0 white in a frame, 1 checks, 2 black."""

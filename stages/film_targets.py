@@ -9,18 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stages.film_sheet import MARGIN_MM, QR_MM, SMALL_MM, TEXT_MM, Sheet
+from stages.film_sheet import CHECK_PX, MARGIN_MM, QR_MM, SMALL_MM, TEXT_MM, Sheet
 from stages.page_image import MM_PER_INCH, PageImage
 
-
 LETTER_MM_ON_FILM = 2.0  # readable without a magnifier (MS23 practice)
-TEXT_MM = 4.2  # height of the em square, 12 points; its small letters are 2.2 mm
-SMALL_MM = 3.5
-MAX_LETTERS = 200  # on one line
 MAX_QR_LETTERS = 64  # a field, so that modules stay large; a SHA-256 has just as many
-MARGIN_MM = 14.0
-QR_MM = 40.0
-CHECK_PX = 4  # a 50 % patch of finer checks would close up on the film: 4 px at 300 dpi and 24x are 35 lp/mm
 INDEX_TOP_MM = MARGIN_MM + 22.5
 INDEX_ROW_MM = 4.9
 POSTER_FIELDS_MM = 85.0
@@ -126,7 +119,7 @@ def target_page(
 
     Every target bears a QR code with the same fields as JSON, so that a frame scanned back from film can be matched.
     """
-    sheet = _Sheet(dpi, width_in, height_in)
+    sheet = Sheet(dpi, width_in, height_in)
     match target:
         case Target.START | Target.END:
             _poster(sheet, roll, target)
@@ -147,7 +140,7 @@ def target_page(
 
 def index_rows_a_page(*, width_in: float = 8.5, height_in: float = 11.0) -> int:
     """How many documents one INDEX target lists."""
-    sheet = _Sheet(100, width_in, height_in)
+    sheet = Sheet(100, width_in, height_in)
     return max(1, int((sheet.foot_mm - INDEX_TOP_MM) / INDEX_ROW_MM))
 
 
@@ -168,7 +161,7 @@ def _identity(roll: RollFacts, target: Target, **more: str | int) -> dict[str, s
     }
 
 
-def _poster(sheet: _Sheet, roll: RollFacts, target: Target) -> None:
+def _poster(sheet: Sheet, roll: RollFacts, target: Target) -> None:
     """START and END: two lines to be read on the film without a magnifier, then what roll it is."""
     wanted_mm = LETTER_MM_ON_FILM * roll.reduction
     gap_mm = 9.0
@@ -196,15 +189,16 @@ def _poster(sheet: _Sheet, roll: RollFacts, target: Target) -> None:
         until_mm=sheet.height_mm - MARGIN_MM - 14,
     )
     words = "End of roll" if target is Target.END else "Start of roll"
-    sheet.foot(
+    _foot(
+        sheet,
         roll,
         f"{words} · letters {on_film:.1f} mm high on film",
         _identity(roll, target, series=roll.series, frames=roll.frames, reduction=f"{roll.reduction:g}"),
     )
 
 
-def _roll_id(sheet: _Sheet, roll: RollFacts) -> None:
-    top = sheet.head("Roll identification", roll)
+def _roll_id(sheet: Sheet, roll: RollFacts) -> None:
+    top = sheet.head("Roll identification", roll.roll_number)
     sheet.fields(
         [
             ("Agency", roll.agency),
@@ -233,7 +227,8 @@ def _roll_id(sheet: _Sheet, roll: RollFacts) -> None:
         width_mm=sheet.text_mm,
         until_mm=sheet.foot_mm,
     )
-    sheet.foot(
+    _foot(
+        sheet,
         roll,
         "Titling target",
         _identity(
@@ -252,8 +247,8 @@ def _roll_id(sheet: _Sheet, roll: RollFacts) -> None:
     )
 
 
-def _density(sheet: _Sheet, roll: RollFacts) -> None:
-    top = sheet.head("Density target", roll)
+def _density(sheet: Sheet, roll: RollFacts) -> None:
+    top = sheet.head("Density target", roll.roll_number)
     label_mm = 8.0
     patch_mm = (sheet.foot_mm - top - 4) / 3 - label_mm - 4
     for name, kind in (
@@ -265,11 +260,11 @@ def _density(sheet: _Sheet, roll: RollFacts) -> None:
         sheet.text(name, MARGIN_MM, top, TEXT_MM, bold=True)
         sheet.patch(kind, top + label_mm, patch_mm)
         top += label_mm + patch_mm
-    sheet.foot(roll, DISCLAIMER_DENSITY, _identity(roll, Target.DENSITY, patches="0/50/100", check_px=CHECK_PX))
+    _foot(sheet, roll, DISCLAIMER_DENSITY, _identity(roll, Target.DENSITY, patches="0/50/100", check_px=CHECK_PX))
 
 
-def _resolution(sheet: _Sheet, roll: RollFacts) -> None:
-    top = sheet.head("Resolution target (synthetic)", roll)
+def _resolution(sheet: Sheet, roll: RollFacts) -> None:
+    top = sheet.head("Resolution target (synthetic)", roll.roll_number)
     label_mm, gap_mm = 42.0, 3.0
     row_mm = (sheet.foot_mm - top - 11) / len(BAR_WIDTHS_PX)
     block_mm = (sheet.text_mm - label_mm) / 3
@@ -287,7 +282,8 @@ def _resolution(sheet: _Sheet, roll: RollFacts) -> None:
             sheet.bars(bar_px, left, top, side_mm, upright=True)
             sheet.bars(bar_px, left + side_mm + gap_mm, top, side_mm, upright=False)
         top += row_mm
-    sheet.foot(
+    _foot(
+        sheet,
         roll,
         DISCLAIMER_RESOLUTION,
         _identity(
@@ -300,8 +296,8 @@ def _resolution(sheet: _Sheet, roll: RollFacts) -> None:
     )
 
 
-def _certificate(sheet: _Sheet, roll: RollFacts) -> None:
-    top = sheet.head("Certificate of authenticity", roll)
+def _certificate(sheet: Sheet, roll: RollFacts) -> None:
+    top = sheet.head("Certificate of authenticity", roll.roll_number)
     top = sheet.paragraph(roll.statement, MARGIN_MM, top + 6, 4.8, sheet.text_mm) + 5
     top = sheet.fields(
         [
@@ -333,16 +329,17 @@ def _certificate(sheet: _Sheet, roll: RollFacts) -> None:
         sheet.rule(line_mm, left_mm=left, width_mm=half_mm)
         sheet.text(caption, left, line_mm + 1.5, SMALL_MM)
     sheet.text(roll.operator, MARGIN_MM, line_mm - 7, 5.2, bold=True, width_mm=half_mm)
-    sheet.foot(
+    _foot(
+        sheet,
         roll,
         "Certificate",
         _identity(roll, Target.CERTIFICATE, documents=roll.documents, frames=roll.frames, sha256=roll.content_sha256),
     )
 
 
-def _continued(sheet: _Sheet, roll: RollFacts, target: Target) -> None:
+def _continued(sheet: Sheet, roll: RollFacts, target: Target) -> None:
     onward = target is Target.CONTINUED_ON
-    top = sheet.head("Continued", roll)
+    top = sheet.head("Continued", roll.roll_number)
     other = roll.continued_on if onward else roll.continued_from
     document = roll.last_document if onward else roll.first_document
     letter_mm = 20.0
@@ -357,15 +354,16 @@ def _continued(sheet: _Sheet, roll: RollFacts, target: Target) -> None:
         width_mm=sheet.text_mm,
         until_mm=sheet.foot_mm,
     )
-    sheet.foot(
+    _foot(
+        sheet,
         roll,
         f"This document goes on at the beginning of roll {other}" if onward else f"This document began on roll {other}",
         _identity(roll, target, other=other, document=document),
     )
 
 
-def _index(sheet: _Sheet, roll: RollFacts, part: IndexPart) -> None:
-    top = sheet.head(f"Index {part.number} of {part.count}", roll)
+def _index(sheet: Sheet, roll: RollFacts, part: IndexPart) -> None:
+    top = sheet.head(f"Index {part.number} of {part.count}", roll.roll_number)
     right = MARGIN_MM + sheet.text_mm
     # (heading, left edge or right edge, whether it is the right one, width)
     columns = (
@@ -384,7 +382,8 @@ def _index(sheet: _Sheet, roll: RollFacts, part: IndexPart) -> None:
         for cell, (_, at, from_right, width) in zip(cells, columns, strict=True):
             sheet.text(cell, at, y, SMALL_MM, width_mm=width, from_right=from_right)
     listed = f"{len(part.rows)} of the roll's {roll.documents} documents"
-    sheet.foot(
+    _foot(
+        sheet,
         roll,
         f"Index of documents by frame on this roll · {listed}",
         _identity(
@@ -395,6 +394,12 @@ def _index(sheet: _Sheet, roll: RollFacts, part: IndexPart) -> None:
             last=part.rows[-1].document_id if part.rows else "",
         ),
     )
+
+
+def _foot(sheet: Sheet, roll: RollFacts, note: str, fields: Mapping[str, str | int]) -> None:
+    words = [f"{roll.roll_number}, roll {roll.roll_index} of {roll.roll_count}", roll.work_order, roll.software]
+    about = " · ".join(word for word in words if word)
+    sheet.foot(note, f"{about} · a target, not a record", fields)
 
 
 def _film(roll: RollFacts) -> str:

@@ -81,7 +81,7 @@ def holes(page: PageImage, settings: Settings) -> PageImage:
     if lid is not None:
         found = [hole for hole in found if abs(hole.level - lid) <= LID_LEVELS]
     sure = [hole for hole in found if _has_partner(hole, found) or _shows_lid(hole, lid)]
-    filled = len(sure) if settings.fill else 0
+    filled = len(sure) if settings.fill and not page.is_dpi_guessed else 0
     if filled:
         page = page.with_pixels(_filled(page, sure))
     places = [round(value, 1) for hole in found for value in (hole.x_mm, hole.y_mm)]

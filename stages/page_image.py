@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -150,9 +151,7 @@ class TextLayer:
                     {
                         "block": line.block,
                         "box": [round(v, 1) for v in line.box],
-                        "words": [
-                            [w.text, *(round(v, 1) for v in w.box), round(w.confidence, 3)] for w in line.words
-                        ],
+                        "words": [[w.text, *(round(v, 1) for v in w.box), round(w.confidence, 3)] for w in line.words],
                     }
                     for line in self.lines
                 ],
@@ -236,6 +235,11 @@ class PageImage:
         """Whether there are three channels."""
         return self.pixels.ndim == 3
 
+    @property
+    def is_dpi_guessed(self) -> bool:
+        """Whether the resolution is only a guess, so that nothing may be removed for its size in millimetres."""
+        return self.readings.get("read.dpi_source") == "guessed"
+
     def px(self, mm: float) -> float:
         """How many pixels `mm` millimetres are on this page."""
         return mm * self.dpi / MM_PER_INCH
@@ -243,10 +247,9 @@ class PageImage:
     def grey(self) -> npt.NDArray[np.uint8]:
         """The page as `(rows, cols)` uint8: colour by weighted luminance, bitonal as 0 and 255."""
         if self.is_bitonal:
-            return self.pixels.view(np.uint8) * np.uint8(255)
+            # some libraries keep True as byte 255, which numpy takes for True as well
+            return np.asarray(cv2.compare(self.pixels.view(np.uint8), 0, cv2.CMP_GT), dtype=np.uint8)
         if self.is_colour:
-            import cv2
-
             return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         return np.asarray(self.pixels, dtype=np.uint8)
 

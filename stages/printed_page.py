@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,7 +14,10 @@ from stages.page_image import MM_PER_INCH, Box, Line, PageImage, TextLayer, Word
 LETTER_MM = (215.9, 279.4)
 MARGIN_MM = 22.0
 DPI = 300.0
+CELL_GAP_MM = 4.0
 _POINT_MM = MM_PER_INCH / 72
+
+Columns = Sequence[tuple[float, Literal["left", "right"]]]  # width in mm, and the side at which cells stand
 
 
 class PrintedPage:
@@ -53,14 +57,13 @@ class PrintedPage:
         for line in self._broken(text, width_mm, size_pt, bold):
             self._line([(line, MARGIN_MM, bold)], size_pt)
 
-    def row(self, cells: Sequence[str], widths_mm: Sequence[float], *, size_pt: float = 10, bold: bool = False) -> None:
-        """One row of a table; a cell that is too long ends in dots. Cells that are numbers stand at the right."""
+    def row(self, cells: Sequence[str], columns: Columns, *, size_pt: float = 10, bold: bool = False) -> None:
+        """One row of a table; a cell that is too long ends in dots."""
         placed = []
         left = MARGIN_MM
-        for cell, width in zip(cells, widths_mm, strict=True):
-            text = self._clipped(cell, width - 2, size_pt, bold)
-            number = bool(text) and text.replace(".", "").replace(",", "").isdecimal()
-            indent = width - 4 - self._width_mm(text, size_pt, bold) if number else 0.0
+        for cell, (width, side) in zip(cells, columns, strict=True):
+            text = self._clipped(cell, width - CELL_GAP_MM, size_pt, bold)
+            indent = width - CELL_GAP_MM - self._width_mm(text, size_pt, bold) if side == "right" else 0.0
             placed.append((text, left + indent, bold))
             left += width
         self._line(placed, size_pt)

@@ -546,8 +546,8 @@ class Ledger(Reports):
         kind = TaskKind.PLAN_ROLLS if Service.FILM in order.services else TaskKind.DELIVER_ORDER
         add_tasks(c, kind, order_id, [order_id], round_=order.deliveries + 1)
 
-    def record_planned(self, task: Task, plans: Sequence[tuple[str, int, str]], *, who: str) -> None:
-        """Rolls have been planned (number, frames, plan as JSON); they are written next.
+    def record_planned(self, task: Task, plans: Sequence[tuple[str, int, int, str]], *, who: str) -> None:
+        """Rolls have been planned (number, frames, frames of pages, plan as JSON); they are written next.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -558,15 +558,20 @@ class Ledger(Reports):
             roll_ids = [
                 c.execute(
                     insert(t.rolls)
-                    .values(number=number, order_id=order_id, round=task.round, frames=frames, plan=plan)
+                    .values(
+                        number=number,
+                        order_id=order_id,
+                        round=task.round,
+                        frames=frames,
+                        page_frames=page_frames,
+                        plan=plan,
+                    )
                     .returning(t.rolls.c.id)
                 ).scalar_one()
-                for number, frames, plan in plans
+                for number, frames, page_frames, plan in plans
             ]
             c.execute(update(t.orders).where(t.orders.c.id == order_id).values(rolls_left=len(roll_ids)))
-            add_event(
-                c, order_id, subject_of(task), "rolls planned", who, "done", rolls=[number for number, _, _ in plans]
-            )
+            add_event(c, order_id, subject_of(task), "rolls planned", who, "done", rolls=[plan[0] for plan in plans])
             if roll_ids:
                 add_tasks(c, TaskKind.WRITE_ROLL, order_id, roll_ids)
             else:

@@ -432,7 +432,7 @@ def _usage(c: Connection, order_id: int) -> Usage:
             select(func.count()).where(t.documents.c.order_id == order_id, t.documents.c.finished.is_(True))
         ),
         film_frames=count(
-            select(func.sum(t.rolls.c.frames)).where(t.rolls.c.order_id == order_id, t.rolls.c.written.is_(True))
+            select(func.sum(t.rolls.c.page_frames)).where(t.rolls.c.order_id == order_id, t.rolls.c.written.is_(True))
         ),
         rolls=count(select(func.count()).where(t.rolls.c.order_id == order_id, t.rolls.c.written.is_(True))),
     )
@@ -484,6 +484,7 @@ def _rolls(c: Connection, where: Any) -> list[Roll]:
             order_id=OrderId(row.order_id),
             round=row.round,
             frames=row.frames,
+            page_frames=row.page_frames,
             plan=row.plan,
             written=row.written,
             folder=row.folder,

@@ -259,6 +259,7 @@ rolls = Table(
     Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
     Column("round", Integer, nullable=False),
     Column("frames", Integer, nullable=False),
+    Column("page_frames", Integer, nullable=False),
     Column("plan", Text, nullable=False),
     Column("folder", Text),
     Column("written", Boolean, nullable=False, server_default=text("false")),

@@ -19,23 +19,22 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.film_plan import (
+from pipeline.film import (
     MM_PER_FOOT,
     FilmDocument,
     FilmJob,
     FilmPage,
     FilmSettings,
     RollPlan,
-    check_film_folder,
-    plan_rolls,
-    read_prepared,
     roll_number,
-    write_job_files,
-    write_roll,
 )
+from pipeline.film_check import check_film_folder
+from pipeline.film_folder import read_prepared, write_roll
+from pipeline.film_plan import plan_rolls
+from pipeline.film_tables import write_job_files
 from stages import tools
 from stages.errors import FilmDoesNotFit, UnreadableImage
-from stages.film_frame import Target
+from stages.film_targets import Target
 from stages.page_image import PageImage
 
 LETTER = (8.5, 11.0)

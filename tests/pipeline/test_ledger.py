@@ -91,7 +91,7 @@ def _run(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task |
             ledger.record_packaged(task, _sha(7), 100, "2u", _sha(6), who="w")
         case TaskKind.PLAN_ROLLS:
             first = ledger.reserve_roll_numbers(1)
-            ledger.record_planned(task, [(f"R{first:06}", 10, "{}")], who="w")
+            ledger.record_planned(task, [(f"R{first:06}", 10, 5, "{}")], who="w")
         case TaskKind.WRITE_ROLL:
             ledger.record_roll_written(task, "film/x", who="w")
         case TaskKind.DELIVER_ORDER:

@@ -139,3 +139,12 @@ def test_a_page_full_of_dirt_is_done_in_bounded_time() -> None:
     ink = np.random.default_rng(0).random((1500, 1200)) < 0.02
     result = despeckle(page_of(ink), Settings())
     assert result.pixels.shape == ink.shape
+
+
+def test_nothing_is_removed_for_its_size_when_the_resolution_is_a_guess() -> None:
+    pixels = np.ones((600, 600), np.bool_)
+    pixels[300, 300] = False
+    guessed = PageImage(pixels=pixels, dpi=300.0, readings={"read.dpi_source": "guessed"})
+    page = despeckle(guessed, Settings())
+    assert page.pixels is pixels
+    assert page.readings["despeckle.declined"] == "resolution is guessed"

@@ -17,24 +17,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages import fonts, tools
-from stages.film_frame import (
+from stages.film_check import check_frame, inspect_frame, read_tags
+from stages.film_frame import Settings, Tag, frame_bytes, otsu, write_frame
+from stages.film_sheet import CHECK_PX, MARGIN_MM
+from stages.film_targets import (
     BAR_WIDTHS_PX,
-    CHECK_PX,
-    MARGIN_MM,
     IndexPart,
     IndexRow,
     RollFacts,
-    Settings,
-    Tag,
     Target,
-    check_frame,
-    frame_bytes,
     index_rows_a_page,
-    inspect_frame,
-    otsu,
-    read_tags,
     target_page,
-    write_frame,
 )
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 

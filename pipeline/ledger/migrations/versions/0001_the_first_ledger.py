@@ -149,6 +149,7 @@ def upgrade() -> None:
         sa.Column("order_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("frames", sa.Integer(), nullable=False),
+        sa.Column("page_frames", sa.Integer(), nullable=False),
         sa.Column("plan", sa.Text(), nullable=False),
         sa.Column("folder", sa.Text(), nullable=True),
         sa.Column("written", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
