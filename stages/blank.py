@@ -90,7 +90,7 @@ class _Finding:
     reason: str
 
 
-def blank(page: PageImage, settings: StageSettings) -> PageImage:
+def blank(page: PageImage, settings: Settings) -> PageImage:
     """Say whether the page bears anything. Pixels stay, and nothing is removed.
 
     Readings: `blank.verdict` is `content`, `maybe` (a person looks) or `blank` (sure); `blank.marks` counts what looks
@@ -124,6 +124,8 @@ def _finding(page: PageImage, maps: Analysis) -> _Finding:
         finding = _at_least_maybe(finding, "coloured mark")
     if min(maps.grey.shape) < maps.px(SMALLEST_SHEET_MM):
         finding = _at_least_maybe(finding, "too small a sheet to judge")
+    if page.is_dpi_guessed:
+        finding = _at_least_maybe(finding, "the size of marks is unsure: the file states no resolution")
     return finding
 
 

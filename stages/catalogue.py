@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from stages import (
     background,
@@ -32,7 +33,7 @@ class Stage:
 
     name: str
     version: int
-    run: Callable[[PageImage, StageSettings], PageImage]
+    run: Callable[[PageImage, Any], PageImage]  # Any: each stage takes its own settings class, named beside it
     settings: type[StageSettings]
     moves_pixels: bool = False
 

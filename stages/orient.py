@@ -332,7 +332,7 @@ def _turned(pixels: Pixels, quarter_turns: int) -> tuple[Pixels, Affine]:
     """The pixels turned counter-clockwise once, twice or thrice, and the map from places on them to places before."""
     rows, cols = pixels.shape[:2]
     if quarter_turns == 1:
-        return pixels.swapaxes(0, 1)[::-1].copy(), Affine(0, -1, cols - 1, 1, 0, 0)
+        return pixels.swapaxes(0, 1)[::-1].copy(), Affine(0, -1, cols, 1, 0, 0)
     if quarter_turns == 2:
-        return pixels[::-1, ::-1].copy(), Affine(-1, 0, cols - 1, 0, -1, rows - 1)
-    return pixels[::-1].swapaxes(0, 1).copy(), Affine(0, 1, 0, -1, 0, rows - 1)
+        return pixels[::-1, ::-1].copy(), Affine(-1, 0, cols, 0, -1, rows)
+    return pixels[::-1].swapaxes(0, 1).copy(), Affine(0, 1, 0, -1, 0, rows)

@@ -248,9 +248,10 @@ class PageImage:
         """The page as `(rows, cols)` uint8: colour by weighted luminance, bitonal as 0 and 255."""
         if self.is_bitonal:
             # some libraries keep True as byte 255, which numpy takes for True as well
-            return np.asarray(cv2.compare(self.pixels.view(np.uint8), 0, cv2.CMP_GT), dtype=np.uint8)
+            _, grey = cv2.threshold(self.pixels.view(np.uint8), 0, 255, cv2.THRESH_BINARY)
+            return np.asarray(grey, dtype=np.uint8).reshape(self.pixels.shape)
         if self.is_colour:
-            return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+            return np.asarray(cv2.cvtColor(np.asarray(self.pixels, dtype=np.uint8), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         return np.asarray(self.pixels, dtype=np.uint8)
 
     def with_pixels(self, pixels: Pixels, *, moved_by: Affine = IDENTITY, **changes: Any) -> PageImage:

@@ -125,7 +125,7 @@ class Code:
         return f"patch-{self.payload}" if self.kind == "patch" else f"{self.kind}:{self.payload[:LONGEST_PAYLOAD]}"
 
 
-def separators(page: PageImage, settings: StageSettings) -> PageImage:
+def separators(page: PageImage, settings: Settings) -> PageImage:
     """Read the page's patch codes and barcodes, and say whether the sheet parts documents or names a work order.
 
     Pixels stay. Readings: `separators.found`, the codes as `patch-T` or `qr:PAYLOAD`; `separators.places_mm`, four
@@ -133,13 +133,12 @@ def separators(page: PageImage, settings: StageSettings) -> PageImage:
     if none; `separators.doubt`, why a sheet that bears such a code was not taken for what it says, empty if there is
     no doubt.
     """
-    assert isinstance(settings, Settings)
     maps = analysis_of(page)
     codes = _patches(maps) if settings.patches else []
     if settings.barcode_formats:
         codes += _barcodes(page, maps, settings.barcode_formats, codes)
     codes = codes[:MOST_CODES]
-    verdict = _verdict(codes, maps, settings)
+    verdict = _verdict(codes, maps, settings, is_size_sure=not page.is_dpi_guessed)
     return page.with_readings(
         "separators",
         found=[code.name for code in codes],
@@ -159,7 +158,7 @@ class _Verdict:
     doubt: str = ""
 
 
-def _verdict(codes: list[Code], maps: Analysis, settings: Settings) -> _Verdict:
+def _verdict(codes: list[Code], maps: Analysis, settings: Settings, *, is_size_sure: bool) -> _Verdict:
     patches = Counter(code.payload for code in codes if code.kind == "patch")
     ranked = patches.most_common(2)
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
@@ -168,13 +167,17 @@ def _verdict(codes: list[Code], maps: Analysis, settings: Settings) -> _Verdict:
     tickets = {(match["number"], match.groupdict().get("box") or "") for match in read.values()}
     if len(tickets) > 1:
         return _Verdict(doubt="two tickets on one sheet name different orders or boxes")
-    proofs = ranked[0][1] if ranked and ranked[0][0] in settings.separator_patches else 0
-    proofs += sum(_parts(code, settings) for code in codes)
+    barcode_proofs = sum(_parts(code, settings) for code in codes)
+    patch_proofs = ranked[0][1] if ranked and ranked[0][0] in settings.separator_patches else 0
+    proofs = barcode_proofs + patch_proofs
     ticket_proofs = sum(code.payload in read for code in codes)
     if max(proofs, ticket_proofs) == 0:
         return _Verdict()
     if max(proofs, ticket_proofs) == 1 and _letters_beside(codes, maps) > MOST_LETTERS_BESIDE_ONE_CODE:
         return _Verdict(doubt="the sheet bears one code among much other print")
+    if patch_proofs and not barcode_proofs and not is_size_sure:
+        # the size is a good part of what makes four bars a patch
+        return _Verdict(doubt="a patch was read, but the file states no resolution")
     number, box = next(iter(tickets), ("", ""))
     return _Verdict(separator=proofs > 0, ticket=number, box=box)
 

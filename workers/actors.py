@@ -38,9 +38,7 @@ def _work(task_id: int, attempt: int, owner: str) -> None:
 
 
 def _actor(kind: TaskKind, queue: str) -> dramatiq.Actor[[int, int, str], None]:
-    return dramatiq.Actor(
-        _work, broker=broker, actor_name=kind.value.lower(), queue_name=queue, priority=0, options={}
-    )
+    return dramatiq.Actor(_work, broker=broker, actor_name=kind.value.lower(), queue_name=queue, priority=0, options={})
 
 
 # separate queues, so that another arrangement can give documents fewer workers than pages

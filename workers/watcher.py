@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.bureau import Bureau
-from pipeline.intake import READY_MARKERS, finish_interrupted, is_junk, scan_files
+from pipeline.intake import READY_MARKERS, finish_interrupted, is_junk, keepable, scan_files
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,10 @@ class Watcher:
             present[candidate.path] = seen
             if not self._settled(candidate.path, seen):
                 continue
+            if not _is_utf8(candidate.path.name):  # no database takes it; it is looked at anew under its other name
+                log.warning("renamed a delivery whose name is no UTF-8")
+                candidate.path.rename(candidate.path.with_name(keepable(candidate.path.name)))
+                continue
             if free_mb < self._bureau.settings.min_free_mb:
                 log.error("only %d MB of disk are free: nothing is taken in until there is room", free_mb)
                 continue
@@ -111,7 +115,7 @@ class Watcher:
     def _candidates(self) -> list[Candidate]:
         found: list[Candidate] = []
         for entry in _entries(self._inbox):
-            if entry.is_dir() and self._bureau.ledger.order(entry.name) is not None:
+            if entry.is_dir() and _is_utf8(entry.name) and self._bureau.ledger.order(entry.name) is not None:
                 found += [Candidate(inner, entry.name) for inner in _entries(entry)]
             else:
                 found.append(Candidate(entry, None))
@@ -124,12 +128,28 @@ class Watcher:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder of the inbox; names that begin with `_` are still being filled by their owner."""
+    """What lies in a folder of the inbox; names that begin with `_` are still being filled by their owner.
+
+    Links are left alone: what they lead to is not in the delivery.
+    """
     try:
         entries = sorted(folder.iterdir())
-    except FileNotFoundError:
+    except OSError as error:
+        log.warning("a folder of the inbox cannot be looked into: %s", error.strerror)
         return []
-    return [entry for entry in entries if not is_junk(entry.name) and not entry.name.startswith("_")]
+    return [
+        entry
+        for entry in entries
+        if not is_junk(entry.name) and not entry.name.startswith("_") and not entry.is_symlink()
+    ]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _signature(path: Path) -> Signature:

@@ -244,6 +244,11 @@ def test_a_scrap_or_a_senseless_resolution_is_never_surely_blank() -> None:
     assert judged(scanned(WRITTEN["a page number"](0)), dpi=1200) != "blank"
 
 
+def test_an_empty_side_of_unsure_size_is_not_surely_blank() -> None:
+    page = PageImage(pixels=scanned(empty()), dpi=DPI, readings={"read.dpi_source": "guessed"})
+    assert blank(page, Settings()).readings["blank.verdict"] == "maybe"
+
+
 def test_pixels_are_never_touched_and_the_reason_is_told() -> None:
     sides: list[Pixels] = [scanned(empty()), scanned(empty()) > 128, coloured(scanned(letter(empty())))]
     for pixels in sides:

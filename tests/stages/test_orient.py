@@ -161,9 +161,9 @@ def test_no_turn_is_favoured() -> None:
 def test_every_place_on_the_upright_page_is_found_on_the_scan(x: float, y: float, turns: int) -> None:
     scan, upright = _scan_and_upright(turns)
     column, row = round(x * (upright.width_px - 1)), round(y * (upright.height_px - 1))
-    before = upright.moved.at(column, row)
+    before = upright.moved.at(column + 0.5, row + 0.5)  # the middle of the pixel
     assert upright.pixels[row, column] == scan.pixels[int(before[1]), int(before[0])]
-    assert upright.moved.inverse().at(*before) == (column, row)
+    assert upright.moved.inverse().at(*before) == (column + 0.5, row + 0.5)
 
 
 _pairs: dict[int, tuple[PageImage, PageImage]] = {}

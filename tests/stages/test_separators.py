@@ -207,6 +207,17 @@ def test_a_written_page_that_bears_one_patch_is_kept_and_doubted() -> None:
     assert page.readings["separators.doubt"]
 
 
+def test_a_patch_of_unsure_size_parts_nothing_without_a_barcode() -> None:
+    guessed = {"read.dpi_source": "guessed"}
+    alone = separators(PageImage(pixels=patch_sheet("T"), dpi=300, readings=guessed), Settings())
+    assert found(alone) == ["patch-T"]
+    assert alone.readings["separators.separator"] is False
+    assert alone.readings["separators.doubt"]
+    both = add_barcode(patch_sheet("T"), "qr", "PLATEN:DOCUMENT")
+    backed = separators(PageImage(pixels=bitonal(both), dpi=300, readings=guessed), Settings())
+    assert backed.readings["separators.separator"] is True
+
+
 def test_a_separator_sheet_with_long_instructions_is_known_by_its_second_code() -> None:
     sheet = add_barcode(add_print(patch_sheet("T"), lines=25), "code-39", "PATCHT", top_mm=220)
     page = read(sheet)

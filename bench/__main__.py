@@ -1,0 +1,34 @@
+"""Run the benches named on the command line, or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import cv2
+
+from bench import characters, formats, large, speed
+
+BENCHES = {"characters": characters.run, "speed": speed.run, "formats": formats.run, "large": large.run}
+
+
+def main() -> None:
+    """Run them one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Platen beside its peers.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(BENCHES)}; all if none is named")
+    names = parser.parse_args().names or list(BENCHES)
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        parser.error(f"there is no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
+    # Without the limit Tesseract's thread pool spins; every program measured here gets it, the peers too.
+    os.environ["OMP_THREAD_LIMIT"] = "1"
+    cv2.setNumThreads(1)
+    for name in names:
+        print(f"\n## {name}\n", flush=True)
+        BENCHES[name]()
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
