@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 from pipeline.billing import charges, load_rate_card
@@ -11,6 +14,8 @@ from pipeline.convert_files import Converted
 from pipeline.ledger.reports import FloorReport, OrderReport
 from pipeline.model import Charge, Hold, WorkOrder
 from pipeline.packaging import document_place
+from pipeline.statement import ChargedDelivery
+from pipeline.verification import Verified
 
 
 def order_line(order: WorkOrder) -> dict[str, Any]:
@@ -126,6 +131,53 @@ def converted_answer(converted: Converted) -> dict[str, Any]:
             {"file": held.file, "page_number": held.page_number, "code": held.code, "sentence": held.sentence}
             for held in converted.held
         ],
+    }
+
+
+def worksheet_line(one: ChargedDelivery) -> dict[str, Any]:
+    """How the pages behind one delivery were counted."""
+    return {
+        "customer": one.order.customer,
+        "order": one.order.number,
+        "delivery": one.delivery,
+        "delivered_on": one.delivered_on.isoformat(),
+        "pages": one.pages.as_json(),
+        "amount": f"{one.amount:.2f}",
+    }
+
+
+def statements(deliveries: Sequence[ChargedDelivery]) -> list[dict[str, Any]]:
+    """One statement a customer, from deliveries that stand in the order of their customers."""
+    answer = []
+    for customer, group in groupby(deliveries, key=lambda one: one.order.customer):
+        ones = list(group)
+        answer.append(
+            {
+                "customer": customer,
+                "lines": [
+                    {
+                        "customer": customer,
+                        "order": one.order.number,
+                        "delivered_on": one.delivered_on.isoformat(),
+                        **charge_line(charge),
+                    }
+                    for one in ones
+                    for charge in one.charges
+                ],
+                "amount": f"{sum((one.amount for one in ones), Decimal(0)):.2f}",
+            }
+        )
+    return answer
+
+
+def verified_answer(verified: Verified) -> dict[str, Any]:
+    """What was counted and hashed again, and what was wrong."""
+    return {
+        "orders": verified.orders,
+        "pages": verified.pages,
+        "files": verified.files,
+        "packages": verified.packages,
+        "faults": list(verified.faults),
     }
 
 

@@ -5,11 +5,15 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but something is held for a
 
 from __future__ import annotations
 
+import csv
 import getpass
 import json
 import logging
 import os
+import re
 import sys
+import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -26,22 +30,26 @@ from rich.table import Table
 from console import answers
 from console.doctor import examined
 from pipeline import review
-from pipeline.billing import BadRateCard
+from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
-from pipeline.intake import ticket_for
-from pipeline.ledger import LedgerUnusable, OrderNotOpen, UnknownOrder
+from pipeline.intake import is_junk, ticket_for, was_taken
+from pipeline.ledger import HeldNoLonger, LedgerUnusable, OrderNotOpen, UnknownOrder
 from pipeline.model import Hold, Priority, Service
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.settings import Settings
+from pipeline.statement import ChargedDelivery, deliveries_of_month
 from pipeline.tasks import do_task
+from pipeline.verification import verify
 from stages.errors import Refusal
+from stages.sheets import Ticket
 from workers.floor import run_floor
 
 HELD_EXIT = 3
+HEARTBEAT_S = 3.0
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,18 +61,28 @@ order_app = typer.Typer(no_args_is_help=True, help="Work orders.")
 held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
+bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
+app.add_typer(bill_app, name="bill")
 
 # a pipe or a file has no width of its own; 80 columns would break every table
 PIPE_WIDTH = None if sys.stdout.isatty() else 160
 out = Console(soft_wrap=True, highlight=False, width=PIPE_WIDTH)
 err = Console(stderr=True, highlight=False)
 
+
+def _no_empty_why(why: str) -> str:
+    if not why.strip():
+        raise typer.BadParameter("say why; whoever reads the records later has only this")
+    return why
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with your name.")]
+Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with your name.", callback=_no_empty_why)]
+Month = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="Month (UTC) in which packages went out.")]
 
 
 def main() -> None:
@@ -72,8 +90,8 @@ def main() -> None:
     try:
         app()
     except (
-        LedgerUnusable, UnknownOrder, OrderNotOpen, BadProfile, BadRateCard, Refusal, review.CannotDecide,
-        FileNotFoundError, PermissionError,
+        LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, review.CannotDecide,
+        OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
         sys.exit(1)
@@ -182,7 +200,11 @@ def order_open(
     """Open a work order."""
     for what, name in (("customer", customer), ("number", number or "x")):
         if not _is_name(name):
-            raise typer.BadParameter(f"{what}: letters, digits, '.', '_' and '-' only, at most 40, is {name!r}")
+            raise typer.BadParameter(
+                f"{what}: a letter or digit, then letters, digits, '.', '_' and '-', at most 40, is {name!r}"
+            )
+    if is_junk(number or ""):
+        raise typer.BadParameter(f"number: the inbox passes by folders with a name like {number!r}; choose another")
     with _bureau() as bureau:
         chosen = bureau.profiles.get(profile)
         if chosen is None:
@@ -267,6 +289,10 @@ def ticket(
         order = bureau.ledger.order(number)
         if order is None:
             raise UnknownOrder(number)
+        try:
+            Ticket(order.number, box or "").payload  # noqa: B018 - it tells what cannot be printed
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         write_sheet_pdf(out_pdf, ticket_for(order, box, bureau.settings.bureau_name), separators, order)
         out.print(f"{out_pdf}: batch ticket and {separators} separator sheets", markup=False)
 
@@ -286,13 +312,22 @@ def intake(
         delivery_id, task_id = bureau.ledger.announce_delivery(
             source=str(path.resolve()), name=path.resolve().name, order_number=order, moves=False, who=_who()
         )
-        task = bureau.ledger.claim_at_once(task_id, _who())
-        if task is not None:
-            do_task(bureau, task, owner=_who())
+        with _as_worker(bureau) as owner:
+            task = bureau.ledger.claim_at_once(task_id, owner)
+            if task is not None:
+                do_task(bureau, task, owner=owner)
         batch_id = bureau.ledger.batch_of_delivery(delivery_id)
         if batch_id is None:
             hold = bureau.ledger.hold_of(task_id)
-            err.print(hold.sentence if hold else bureau.ledger.delivery_outcome(delivery_id), markup=False)
+            outcome = bureau.ledger.delivery_outcome(delivery_id)
+            if hold is None and was_taken(outcome):
+                if as_json:
+                    _print_json({"order": order, "batch": None, "digest": None, "pages": 1})
+                else:
+                    out.print(f"{order}: {path.name} takes the place of the page that waited for it", markup=False)
+                return
+            later = "It could not be received yet; it is tried again while `platen run` or `platen up` runs."
+            err.print(hold.sentence if hold else outcome or later, markup=False)
             raise typer.Exit(HELD_EXIT if hold else 1)
         batch = bureau.ledger.batch(batch_id)
         pages = len(bureau.ledger.pages_of_batch(batch_id))
@@ -414,10 +449,18 @@ def held_waive(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, 
 def held_rescan(
     hold_id: Annotated[int, typer.Argument(metavar="ID")],
     why: Why,
-    scan: Annotated[Path, typer.Option(help="The new scan of the page.")],
+    scan: Annotated[Path | None, typer.Option(help="The new scan; without it the page waits for one.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Put a new scan in the place of the held page."""
+    """Put a new scan in the place of the held page, or let the page wait for one."""
+    if scan is None:
+        with _bureau() as bureau:
+            sentence = review.ask_for_rescan(bureau, review.hold_with_id(bureau, hold_id), who=_who(), why=why)
+        if as_json:
+            _print_json({"id": hold_id, "outcome": "awaiting-rescan", "sentence": sentence})
+        else:
+            out.print(f"{hold_id}: {sentence}", markup=False)
+        return
     if not scan.is_file():
         raise FileNotFoundError(f"There is no file {scan}")
     with _decision(hold_id, "replaced by the rescan", as_json) as (bureau, hold):
@@ -513,8 +556,92 @@ def profiles_show(name: str, as_json: Json = False) -> None:
 @profiles_app.command("check")
 def profiles_check() -> None:
     """Check all profiles and rate cards."""
-    profiles = load_profiles(Settings().profiles)
+    folder = Settings().profiles
+    profiles = load_profiles(folder)
+    cards = {path.stem: path for path in sorted((folder / "rates").glob("*.toml"))}
+    for profile in profiles.values():
+        name = profile.billing.rate_card
+        cards.setdefault(name, folder / "rates" / f"{name}.toml")  # one that is named must be there
+    for path in cards.values():
+        read_rate_card(path)
     out.print(f"{len(profiles)} profiles are good: {', '.join(profiles)}")
+    out.print(f"{len(cards)} rate cards are good: {', '.join(cards)}")
+
+
+@bill_app.command("worksheet")
+def bill_worksheet(month: Month, as_json: Json = False) -> None:
+    """How the pages of every order delivered in a month were counted."""
+    rows = [answers.worksheet_line(one) for one in _deliveries(month)]
+    if as_json:
+        _print_json(rows)
+        return
+    reasons = ("separator", "blank", "rescan", "waived")
+    _print_table(
+        ("customer", "order", "delivery", "date", "received", "billable", *reasons, "amount"),
+        [
+            (
+                row["customer"], row["order"], str(row["delivery"]), row["delivered_on"],
+                str(row["pages"]["received"]), str(row["pages"]["billable"]),
+                *(str(row["pages"]["excluded"][reason]) for reason in reasons), row["amount"],
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+@bill_app.command("statement")
+def bill_statement(month: Month, as_json: Json = False) -> None:
+    """What every customer is charged for a month."""
+    statements = answers.statements(_deliveries(month))
+    if as_json:
+        _print_json(statements)
+        return
+    for statement in statements:
+        out.print(f"{statement['customer']}, {month}", markup=False)
+        columns = ("order", "delivery", "fee_code", "title", "quantity", "unit_price", "amount")
+        _print_table(columns, [[str(line[name]) for name in columns] for line in statement["lines"]])
+        out.print(f"total {statement['amount']}\n", markup=False)
+    if not statements:
+        out.print(f"Nothing was delivered in {month}.")
+
+
+@bill_app.command("export")
+def bill_export(month: Month, as_json: Json = False) -> None:
+    """Every charge of a month as CSV on stdout (or as JSON), for the accounts."""
+    lines = [line for statement in answers.statements(_deliveries(month)) for line in statement["lines"]]
+    if as_json:
+        _print_json(lines)
+        return
+    columns = ("customer", "order", "delivery", "delivered_on", "fee_code", "title", "quantity", "unit_price", "amount")
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\r\n")  # RFC 4180
+    writer.writeheader()
+    writer.writerows(lines)
+
+
+@bill_app.command("close-month")
+def bill_close_month(month: Month) -> None:
+    """Not built yet: charges are fixed when a package goes out, so a month is final once it is over."""
+    _first_of(month)
+    err.print("Closing a month is not built yet. Charges are fixed when a package goes out: see platen bill statement.")
+    raise typer.Exit(1)
+
+
+@app.command("verify")
+def verify_all(as_json: Json = False) -> None:
+    """Count and hash everything again: ledger against store and packages."""
+    with _bureau() as bureau:
+        verified = verify(bureau)
+    if as_json:
+        _print_json(answers.verified_answer(verified))
+    else:
+        for fault in verified.faults:
+            out.print(fault, markup=False)
+        out.print(
+            f"{verified.orders} orders, {verified.pages} pages, {verified.files} files, {verified.packages} packages: "
+            f"{len(verified.faults) or 'no'} faults"
+        )
+    if verified.faults:
+        raise typer.Exit(1)
 
 
 @contextmanager
@@ -524,6 +651,43 @@ def _bureau() -> Iterator[Bureau]:
         yield bureau
     finally:
         bureau.close()
+
+
+@contextmanager
+def _as_worker(bureau: Bureau) -> Iterator[str]:
+    """A name to work under that no floor running beside takes for a dead worker's."""
+    owner = f"{_who()[:20]} {uuid.uuid4().hex[:12]}"
+    done = threading.Event()
+
+    def live() -> None:
+        while not done.wait(HEARTBEAT_S):
+            bureau.ledger.heartbeat(owner)
+
+    bureau.ledger.register_worker(owner)
+    heart = threading.Thread(target=live, name="heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield owner
+    finally:
+        done.set()
+        heart.join()
+        bureau.ledger.give_back(owner)
+        bureau.ledger.unregister_worker(owner)
+
+
+def _deliveries(month: str) -> list[ChargedDelivery]:
+    first = _first_of(month)
+    with _bureau() as bureau:
+        return deliveries_of_month(bureau, first.year, first.month)
+
+
+def _first_of(month: str) -> date:
+    try:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}", month):
+            raise ValueError
+        return date.fromisoformat(f"{month}-01")
+    except ValueError:
+        raise typer.BadParameter(f"write the month as YYYY-MM, is {month!r}") from None
 
 
 @contextmanager
@@ -653,7 +817,7 @@ def _who() -> str:
 
 
 def _is_name(text: str) -> bool:
-    return 0 < len(text) <= 40 and text.isascii() and all(c.isalnum() or c in "._-" for c in text) and text[0] != "."
+    return 0 < len(text) <= 40 and text.isascii() and all(c.isalnum() or c in "._-" for c in text) and text[0].isalnum()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -98,9 +99,9 @@ def _title(page: Page, rules: DocumentRules, batch_name: str) -> str:
 
 def _with_numbers(titles: Sequence[str]) -> list[str]:
     """Titles that occur more than once get their number: `box-1 (1)`, `box-1 (2)`."""
-    seen: dict[str, int] = {}
+    times, seen = Counter(titles), Counter[str]()
     numbered = []
     for title in titles:
-        seen[title] = seen.get(title, 0) + 1
-        numbered.append(f"{title} ({seen[title]})" if titles.count(title) > 1 else title)
+        seen[title] += 1
+        numbered.append(f"{title} ({seen[title]})" if times[title] > 1 else title)
     return numbered

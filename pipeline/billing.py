@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.model import Charge, Usage
+from stages.errors import Refusal
 
 _CENT = Decimal("0.01")
 _PRICE_STEP = Decimal("0.0001")  # the ledger keeps 1/10,000 of the currency unit; fees go down to $.085 (DOMAIN 6.1)
 
 
-class BadRateCard(ValueError):
-    """A rate card that cannot be used; the message names the file and the fault."""
+class BadRateCard(Refusal):
+    """A rate card that cannot be used; the sentence names the file, the place and the fault, one a line."""
+
+    code: ClassVar[str] = "bad-rate-card"
 
 
 class Fee(BaseModel):
@@ -29,7 +32,7 @@ class Fee(BaseModel):
     code: str = Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,18}$")
     title: str
     counts: Literal["billable_pages", "documents", "film_frames", "rolls"]
-    price: Decimal = Field(ge=0)
+    price: Decimal = Field(ge=0, le=1_000_000)
     unit_size: int = Field(1, ge=1, description="units counted for one price; a part counts as a whole")
     authority: str = Field("", description="rule or law that sets the fee")
     effective_from: date
@@ -48,6 +51,12 @@ class Fee(BaseModel):
         if value != value.quantize(_PRICE_STEP):
             raise ValueError("at most four decimals")
         return value.quantize(_PRICE_STEP)
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Fee:
+        if self.effective_to is not None and self.effective_to < self.effective_from:
+            raise ValueError("effective_to lies before effective_from, so the fee would never be in force")
+        return self
 
 
 class RateCard(BaseModel):
@@ -75,13 +84,23 @@ def load_rate_card(folder: Path, customer: str, standard: str) -> RateCard:
         BadRateCard: there is none, it does not parse, or two fees with one code are in force at once.
     """
     own = folder / f"{customer.lower()}.toml"
-    path = own if own.is_file() else folder / f"{standard}.toml"
+    return read_rate_card(own if own.is_file() else folder / f"{standard}.toml")
+
+
+def read_rate_card(path: Path) -> RateCard:
+    """The rate card in a TOML file.
+
+    Raises:
+        BadRateCard: there is none, it does not parse, or two fees with one code are in force at once.
+    """
     try:
         card = RateCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise BadRateCard(f"There is no rate card {path.name} in {folder}.") from None
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise BadRateCard(f"There is no rate card {path.name} in {path.parent}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRateCard(f"{path.name}: {error}") from error
+    except ValidationError as error:
+        raise BadRateCard("\n".join(f"{path.name}, {sentence}" for sentence in _sentences(error))) from error
     for fee in card.fee:
         others = [other for other in card.fee if other.code == fee.code and other is not fee]
         if any(_overlap(fee, other) for other in others):
@@ -116,6 +135,15 @@ def charges(usage: Usage, charged: Sequence[Charge], card: RateCard, *, on: date
                 )
             )
     return lines
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences = []
+    for fault in error.errors():
+        # fees are counted from 1, as people do
+        place = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in fault["loc"])
+        sentences.append(f"{place}: {fault['msg'].removeprefix('Value error, ')}")
+    return sentences
 
 
 def _overlap(one: Fee, other: Fee) -> bool:

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from PIL import Image
 
 from pipeline.convert import PrepareJob, RecognizeJob, prepare_file, recognize_file
-from pipeline.intake import natural_key, scan_files
+from pipeline.intake import scan_files
 from pipeline.packaging import DocumentJob, write_document
 from pipeline.profile import Profile
 from pipeline.sandbox import Sandbox
@@ -60,6 +61,15 @@ class Converted:
     held: tuple[HeldPage, ...]
 
 
+class NothingToConvert(Refusal):
+    """The files and folders named hold no scan."""
+
+    code: ClassVar[str] = "nothing-to-convert"
+
+    def __init__(self) -> None:
+        super().__init__("There is no scan in what was named. Name files, or folders with files in them.")
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     name: str
@@ -84,6 +94,7 @@ def convert_files(
 
     Raises:
         FileNotFoundError: an input is not there.
+        NothingToConvert: there is no file in the inputs; a file at `out` itself is none.
         NotPdfA: the written file does not conform; it is not left behind.
     """
     sandbox = Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds)
@@ -94,7 +105,9 @@ def convert_files(
     held: list[HeldPage] = []
     with tempfile.TemporaryDirectory(prefix="platen-") as scratch, ThreadPoolExecutor(jobs) as pool:
         try:
-            sources = list(_sources(inputs, sandbox))
+            sources = list(_sources(inputs, out, sandbox))
+            if not sources:
+                raise NothingToConvert
             on_start(len(sources))
 
             def one(number: int, source: _Source) -> ConvertedPage | HeldPage:
@@ -119,12 +132,14 @@ def convert_files(
     return Converted(pdf=written, flavour=profile.pdfa.flavour, pages=tuple(pages), held=tuple(held))
 
 
-def _sources(inputs: Sequence[Path], sandbox: Sandbox) -> Iterator[_Source]:
+def _sources(inputs: Sequence[Path], out: Path, sandbox: Sandbox) -> Iterator[_Source]:
     for path in inputs:
         if not path.exists():
             raise FileNotFoundError(f"There is no file {path}")
         root = path if path.is_dir() else path.parent
-        for name in sorted(scan_files(path), key=natural_key):
+        for name in scan_files(path):
+            if (root / name).resolve() == out.resolve():
+                continue  # what was written last time is no scan
             try:
                 count = sandbox.call("Counting pages", page_count, root / name)
             except Refusal:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.bureau import Bureau
+from pipeline.certificate import write_certificate
 from pipeline.film import FilmDocument, FilmJob, FilmPage, RollPlan, roll_number
 from pipeline.film_check import check_film_folder
 from pipeline.film_folder import read_prepared, write_roll
@@ -188,7 +189,10 @@ def _write_one_roll(plan: RollPlan, folder: Path, job: FilmJob, calls: tuple[Sta
 
 
 def _finish_folder(folder: Path, plans: Sequence[RollPlan], job: FilmJob) -> tuple[str, ...]:
-    write_job_files(folder, plans, job)
+    certificate = folder / ".certificate.pdf"
+    write_certificate(certificate, plans, job)
+    write_job_files(folder, plans, job, certificate=certificate)
+    certificate.unlink()
     return check_film_folder(folder).problems
 
 

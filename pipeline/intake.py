@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from pipeline.bureau import Bureau
-from pipeline.ledger import OrderNotOpen
-from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, WorkOrder
+from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
+from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
 from pipeline.store import fsync_folder
-from stages.errors import Refusal, StageCrashed, StageTimedOut
+from stages.errors import Refusal
 from stages.page_image import PageImage
 from stages.read import Settings as ReadSettings
 from stages.read import page_count, read_page
@@ -29,6 +32,11 @@ WORK_FOLDER = ".work"  # inside the inbox, so that a claim is a rename on one fi
 READY_MARKERS = frozenset({".ready", ".done"})
 _JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__macosx", "$recycle.bin"})
 _JUNK_ENDINGS = (".part", ".tmp", ".crdownload", ".lnk")
+_RESCAN_NAME = re.compile(r"RESCAN-(?P<hold>[0-9]{1,15})\.[^.]+", re.IGNORECASE)
+# line breaks and control signs would break seals, film tables, XMP and printed pages; Cs is what is no UTF-8
+_UNFIT_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+RESCAN_TAKEN = "the rescan that was asked for"
+_SETTLED = "taken in or set aside"
 
 
 class RepeatedDelivery(Refusal):
@@ -49,7 +57,7 @@ class RefusedDelivery(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredFile:
-    """One file of a delivery: its path inside it, its size, its digest."""
+    """One file of a delivery: its path inside it in signs that can be kept, its size, its digest."""
 
     name: str
     size: int
@@ -62,10 +70,18 @@ def is_junk(name: str) -> bool:
     return lowered.startswith((".", "~")) or lowered.endswith(("~", *_JUNK_ENDINGS)) or lowered in _JUNK_NAMES
 
 
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorts `page 2` before `page 10`, folder by folder."""
+def natural_key(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """Sorts `page 2` before `page 10`, folder by folder; names that count the same (`1`, `01`) by their signs."""
     parts = re.split(r"(\d+)", name.casefold().replace("/", "\0"))
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part), name
+
+
+def keepable(name: str) -> str:
+    """The name in signs that tables and printed pages can hold: a line break and the like as Python writes them."""
+    return "".join(
+        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in _UNFIT_CATEGORIES else sign
+        for sign in name
+    )
 
 
 def scan_files(root: Path) -> list[str]:
@@ -87,7 +103,7 @@ def scan_files(root: Path) -> list[str]:
 
 def batch_digest(files: Iterable[DeliveredFile]) -> str:
     """The identity of a delivery: its names, sizes and contents, in whatever order and place they came."""
-    lines = sorted(f"{file.name}\t{file.size}\t{file.digest}" for file in files)
+    lines = sorted(json.dumps([file.name, file.size, file.digest]) for file in files)
     return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -100,6 +116,9 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
     delivery = bureau.ledger.delivery(DeliveryId(task.subject_id))
     try:
         place = _claimed_place(bureau, delivery)
+        if rescan := _rescan_of(delivery, place):
+            _receive_rescan(bureau, task, delivery, place, rescan, who=who)
+            return
         names = scan_files(place)
         if not names:
             raise RefusedDelivery("There is no file in it. Drop the folder again when the scans are in it.")
@@ -108,7 +127,8 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
         order = _order_of(bureau, delivery, files[0])
         pages = _pages(bureau, files)
         try:
-            batch = bureau.ledger.record_received(task, order.id, delivery, batch_digest(files), pages, who=who)
+            kept = replace(delivery, name=keepable(delivery.name))
+            batch = bureau.ledger.record_received(task, order.id, kept, batch_digest(files), pages, who=who)
         except OrderNotOpen as error:
             raise RefusedDelivery(
                 f"{error} Reopen it (platen order reopen {order.number}), then drop this again."
@@ -124,8 +144,16 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
     clear_away(bureau, delivery.id, "received", done=True)
 
 
+def was_taken(outcome: str) -> bool:
+    """Whether a delivery's outcome, as the ledger keeps it, is none of refusal."""
+    return outcome in ("received", RESCAN_TAKEN, _SETTLED)
+
+
 def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: bool) -> None:
-    """Move a decided delivery to its last place: done/ or error/ with WHY.txt. Safe to repeat after a crash."""
+    """Move a decided delivery to its last place: done/ or error/ with WHY.txt.
+
+    Safe to repeat after a crash, and beside the watcher, which does the same for what it finds undone.
+    """
     delivery = bureau.ledger.delivery(delivery_id)
     work = _work_folder(bureau, delivery_id)
     inner = work / delivery.name
@@ -134,21 +162,25 @@ def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: b
             target = _free(bureau.settings.folder("done") / (delivery.order_number or "no-order") / delivery.name)
             moved = inner
         else:
-            target = _free(bureau.settings.folder("error") / _stem(delivery.name))
-            moved = inner if inner.is_dir() else work  # a single file gets a folder to lie in with its reason
-            _write_why(moved, delivery.name, outcome)
+            # a single file gets a folder to lie in with its reason
+            name, moved = (delivery.name, inner) if inner.is_dir() else (_stem(delivery.name), work)
+            target = _free(bureau.settings.folder("error") / name)
+            with contextlib.suppress(FileNotFoundError):
+                _write_why(moved, delivery.name, outcome)
         target.parent.mkdir(parents=True, exist_ok=True)
-        moved.rename(target)
-        fsync_folder(target.parent)
-    if work.is_dir():
+        with contextlib.suppress(FileNotFoundError):  # somebody else moves it at this moment
+            moved.rename(target)
+            fsync_folder(target.parent)
+    with contextlib.suppress(FileNotFoundError):
         work.rmdir()
     bureau.ledger.finish_delivery(delivery_id, outcome)
 
 
 def finish_interrupted(bureau: Bureau) -> None:
-    """Move what was decided but not yet moved when the power went."""
-    for delivery_id, outcome, received in bureau.ledger.decided_deliveries():
-        clear_away(bureau, delivery_id, outcome or "received", done=received)
+    """Move what was decided but not yet moved: the power went, or a person has just decided."""
+    for delivery_id, reason, _ in bureau.ledger.decided_deliveries():
+        # only a refusal is written down with its reason before it is moved
+        clear_away(bureau, delivery_id, reason or _SETTLED, done=not reason)
 
 
 def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
@@ -170,7 +202,41 @@ def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
 
 def _stored(bureau: Bureau, root: Path, name: str) -> DeliveredFile:
     path = root / name
-    return DeliveredFile(name=name, size=path.stat().st_size, digest=bureau.store.put_file(path))
+    return DeliveredFile(name=keepable(name), size=path.stat().st_size, digest=bureau.store.put_file(path))
+
+
+def _rescan_of(delivery: Delivery, place: Path) -> TaskId | None:
+    """The number of the hold whose new scan this is by its name; only in an order's folder, and only a file."""
+    named = _RESCAN_NAME.fullmatch(delivery.name)
+    if named is None or delivery.order_number is None or not place.is_file():
+        return None
+    return TaskId(int(named["hold"]))
+
+
+def _receive_rescan(bureau: Bureau, task: Task, delivery: Delivery, place: Path, hold_id: TaskId, *, who: str) -> None:
+    """Put the dropped scan in the place of the page that waits for it."""
+    hold = bureau.ledger.hold_of(hold_id)
+    if hold is None or hold.code != AWAITING_RESCAN or hold.order != delivery.order_number:
+        raise RefusedDelivery(
+            f"No page of {delivery.order_number} waits for a rescan under number {hold_id}. See platen held list; ask "
+            f"for one with platen held rescan {hold_id}, then drop this again."
+        )
+    if (pages := rescan_pages(bureau, place)) != 1:
+        raise RefusedDelivery(f"It has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
+    try:
+        bureau.ledger.record_rescan(task, hold, keepable(delivery.name), bureau.store.put_file(place), who=who)
+    except HeldNoLonger as error:
+        raise RefusedDelivery(str(error)) from error
+    log.info("delivery %d replaces the page of hold %d", delivery.id, hold_id)
+    clear_away(bureau, delivery.id, RESCAN_TAKEN, done=True)
+
+
+def rescan_pages(bureau: Bureau, scan: Path) -> int:
+    """How many pages a new scan has; one when it cannot be read, since preparing it tells what is wrong."""
+    try:
+        return bureau.sandbox.call("Counting pages", page_count, scan)
+    except Refusal:
+        return 1
 
 
 def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkOrder:
@@ -185,8 +251,9 @@ def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkO
             ) from refusal
         if not number:
             raise RefusedDelivery(
-                "It lies outside any order's folder, and its first sheet is no batch ticket. Drop it into "
-                "inbox/<order number>/, or put a ticket (platen ticket <order number>) on top and scan again."
+                f"There is no work order {keepable(delivery.name)}, and the first sheet is no batch ticket, so nothing "
+                "says where it belongs. Drop it into inbox/<order number>/, or put a ticket (platen ticket <order "
+                "number>) on top and scan again."
             )
     order = bureau.ledger.order(number)
     if order is None:
@@ -221,7 +288,7 @@ def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]
     for file in files:
         try:
             count = bureau.sandbox.call("Counting pages", page_count, bureau.store.path(file.digest))
-        except (Refusal, StageCrashed, StageTimedOut):
+        except Refusal:
             count = 1  # it is one page of the count, and preparing will hold it with the reason
         pages += [
             ReceivedPage(file=file.name, index_in_file=index, pages_in_file=count, source=file.digest)

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from pipeline.assemble import TooManyHeld
 from pipeline.bureau import Bureau
-from pipeline.intake import RepeatedDelivery, clear_away
-from pipeline.model import PAGE_TASKS, DeliveryId, Exclusion, Hold, TaskId, TaskKind
-from stages.errors import CutEdge, RecognitionTimedOut, ResolutionTooLow, SkewTooLarge
+from pipeline.intake import RepeatedDelivery, finish_interrupted, rescan_pages
+from pipeline.ledger import AWAITING_RESCAN
+from pipeline.model import PAGE_TASKS, Exclusion, Hold, TaskId, TaskKind
+from stages.errors import CutEdge, QualityTooLow, RecognitionTimedOut, ResolutionTooLow, SkewTooLarge
 
 RELEASABLE = frozenset(
     {
         SkewTooLarge.code,
         ResolutionTooLow.code,
         CutEdge.code,
+        QualityTooLow.code,
         RecognitionTimedOut.code,
         TooManyHeld.code,
         RepeatedDelivery.code,
@@ -66,18 +68,43 @@ def waive(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
         bureau.ledger.decide_exclude(hold, Exclusion.WAIVED, who=who, why=why)
     elif hold.kind is TaskKind.RECEIVE_BATCH:
         bureau.ledger.drop_delivery(hold, who=who, why=why)
-        for delivery_id, _, _ in bureau.ledger.decided_deliveries():
-            clear_away(bureau, DeliveryId(delivery_id), "set aside: the same delivery came before", done=True)
+        finish_interrupted(bureau)
     else:
         raise CannotDecide(f"Only a page or a repeated delivery can be waived; this is {hold.kind.value}. Retry it.")
+
+
+def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:
+    """Let a held page wait for a new scan, which the scanner's operator drops; gives the sentence that says how.
+
+    Raises:
+        CannotDecide: it is not a page that is held.
+    """
+    _check_is_page(hold)
+    if hold.code == AWAITING_RESCAN:
+        return hold.sentence
+    sentence = (
+        f"This page waits for a new scan. Drop it as inbox/{hold.order}/RESCAN-{hold.id}.tif (or .jpg, .png, .pdf), or "
+        f"name it: platen held rescan {hold.id} --scan FILE --why WHY. It was held because: {hold.sentence}"
+    )
+    bureau.ledger.await_rescan(hold, sentence, who=who, why=why)
+    return sentence
 
 
 def rescan(bureau: Bureau, hold: Hold, scan: Path, *, who: str, why: str) -> None:
     """Put a new scan in the place of a held page; the first one is kept and counted as `rescan`.
 
     Raises:
-        CannotDecide: it is not a page that is held.
+        CannotDecide: it is not a page that is held, or the scan is of several pages.
+        HeldNoLonger: somebody was quicker.
     """
-    if hold.page_id is None:
-        raise CannotDecide(f"Only a page can be rescanned; this is {hold.kind.value}.")
+    _check_is_page(hold)
+    if (pages := rescan_pages(bureau, scan)) != 1:
+        raise CannotDecide(f"{scan.name} has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
     bureau.ledger.replace_page(hold.page_id, scan.name, bureau.store.put_file(scan), who=who, why=why)
+
+
+def _check_is_page(hold: Hold) -> None:
+    if hold.page_id is None:
+        raise CannotDecide(
+            f"Only a page can be rescanned; this is {hold.kind.value}. Retry it, or see: platen held show"
+        )

@@ -28,9 +28,9 @@ DISCLAIMER_DENSITY = (
     "Measure background density on the white patch."
 )
 STATEMENT = (
-    "The frames of this roll reproduce the documents named here, each of them whole and in the order given, from the "
-    "digital images whose common digest is printed below. Nothing was added, left out or changed between those images "
-    "and this film."
+    "The frames of this roll reproduce the documents named here, each of them whole and in the order given. The digest "
+    "printed below is taken over the images that were sent to the film writer; no page was added or left out, and grey "
+    "and colour pages were made black and white for the film."
 )
 
 

@@ -42,6 +42,8 @@ from pipeline.model import (
     WorkOrder,
 )
 
+AWAITING_RESCAN = "awaiting-rescan"  # code of a held page for which a person has asked for a new scan
+
 
 class UnknownOrder(LookupError):
     """There is no work order with this number."""
@@ -56,6 +58,13 @@ class OrderNotOpen(RuntimeError):
 
 class BatchChanged(RuntimeError):
     """A page of the batch was decided while the batch was being assembled."""
+
+
+class HeldNoLonger(RuntimeError):
+    """Somebody else has decided meanwhile about what was held."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
 class Ledger(Reports):
@@ -690,46 +699,38 @@ class Ledger(Reports):
             if _unhold(c, hold.id, TaskState.DROPPED):
                 _decided(c, hold, "waived", who, why)
 
-    def replace_page(self, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
-        """Put a rescan in the place of a held page; the old one stays in the records as `rescan`."""
+    def await_rescan(self, hold: Hold, sentence: str, *, who: str, why: str) -> None:
+        """A person wants a new scan of a held page: it stays held, as `awaiting-rescan`, until one comes."""
         with self.write() as c:
-            _lock_batch_of(c, page_id)
-            old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
-            new_id = c.execute(
-                insert(t.pages)
-                .values(
-                    order_id=old.order_id,
-                    batch_id=old.batch_id,
-                    sequence=old.sequence,
-                    revision=old.revision + 1,
-                    file=file,
-                    index_in_file=0,
-                    pages_in_file=1,
-                    source=source,
-                    settled=True,
-                    document_id=old.document_id,
-                    page_in_document=old.page_in_document,
-                )
-                .returning(t.pages.c.id)
-            ).scalar_one()
-            c.execute(
-                update(t.pages)
-                .where(t.pages.c.id == page_id)
-                .values(excluded=Exclusion.RESCAN, document_id=null(), page_in_document=null())
-            )
-            c.execute(
+            changed = c.execute(
                 update(t.tasks)
-                .where(
-                    t.tasks.c.subject_id == page_id,
-                    t.tasks.c.kind.in_((TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE)),
-                    t.tasks.c.state == TaskState.HELD,
-                )
-                .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
-            )
-            add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
-            add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why)
-            add_event(c, old.order_id, f"page {new_id}", "received", who, "done", instead_of=page_id, source=source)
-            return PageId(new_id)
+                .where(t.tasks.c.id == hold.id, t.tasks.c.state == TaskState.HELD)
+                .values(code=AWAITING_RESCAN, sentence=sentence)
+            ).rowcount
+            if changed:
+                _decided(c, hold, "rescan asked for", who, why)
+
+    def record_rescan(self, task: Task, hold: Hold, file: str, source: Sha256, *, who: str) -> PageId:
+        """A delivery was the new scan that a held page waits for: it takes the page's place.
+
+        Raises:
+            HeldNoLonger: the page waits for no scan any more.
+            Fenced: the attempt was taken away.
+        """
+        if hold.page_id is None:
+            raise ValueError("only a page can be replaced")
+        with self.write() as c:
+            self._end_attempt(c, task, state=TaskState.DONE)
+            return _replace_page(c, hold.page_id, file, source, who=who, why="the rescan that was asked for")
+
+    def replace_page(self, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
+        """Put a rescan in the place of a held page; the old one stays in the records as `rescan`.
+
+        Raises:
+            HeldNoLonger: the page is held no longer; it is being worked on, or another scan was quicker.
+        """
+        with self.write() as c:
+            return _replace_page(c, page_id, file, source, who=who, why=why)
 
     def _when_held(self, c: Connection, task: Task) -> None:
         if task.kind is TaskKind.PREPARE_PAGE:
@@ -741,6 +742,48 @@ def _order_id(c: Connection, number: str) -> OrderId:
     if order_id is None:
         raise UnknownOrder(number)
     return OrderId(order_id)
+
+
+def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
+    _lock_batch_of(c, page_id)
+    dropped = c.execute(
+        update(t.tasks)
+        .where(
+            t.tasks.c.subject_id == page_id,
+            t.tasks.c.kind.in_((TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE)),
+            t.tasks.c.state == TaskState.HELD,
+        )
+        .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
+    ).rowcount
+    if not dropped:  # replaced all the same, it would be billed beside its rescan
+        raise HeldNoLonger
+    old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
+    new_id = c.execute(
+        insert(t.pages)
+        .values(
+            order_id=old.order_id,
+            batch_id=old.batch_id,
+            sequence=old.sequence,
+            revision=old.revision + 1,
+            file=file,
+            index_in_file=0,
+            pages_in_file=1,
+            source=source,
+            settled=True,
+            document_id=old.document_id,
+            page_in_document=old.page_in_document,
+        )
+        .returning(t.pages.c.id)
+    ).scalar_one()
+    c.execute(
+        update(t.pages)
+        .where(t.pages.c.id == page_id)
+        .values(excluded=Exclusion.RESCAN, document_id=null(), page_in_document=null())
+    )
+    add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
+    add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why)
+    add_event(c, old.order_id, f"page {new_id}", "received", who, "done", instead_of=page_id, source=source)
+    return PageId(new_id)
 
 
 def _set_status(c: Connection, order_id: int, status: OrderStatus) -> None:
