@@ -78,7 +78,7 @@ def run() -> None:
 def by_ocrmypdf(file: Path, out: Path, kind: str, pages: int) -> list[tuple[str, str, int, Run, str]]:
     """The peer's run, if the peer is there."""
     try:
-        command = [peers.ocrmypdf(), "--quiet", "--output-type", "pdfa", "--jobs", JOBS, file, out]
+        command: list[str | Path] = [peers.ocrmypdf(), "--quiet", "--output-type", "pdfa", "--jobs", JOBS, file, out]
     except peers.NoPeer as error:
         print(f"Without the peer: {error}\n")
         return []

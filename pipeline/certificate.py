@@ -14,8 +14,13 @@ from stages.printed_page import Columns, PrintedPage
 from stages.xmp import DocumentMetadata
 
 _FACTS: Columns = ((45, "left"), (125, "left"))
-_ROLLS: Columns = ((24, "left"), (18, "right"), (18, "right"), (22, "right"), (45, "left"), (45, "left"))
+_ROLLS: Columns = ((24, "left"), (18, "right"), (18, "right"), (18, "right"), (46, "left"), (46, "left"))
 _SIGNATURE_MM = 34.0
+STATEMENT = (
+    "The frames of these rolls reproduce the documents named here, each of them whole and in the order given. No page "
+    "was added or left out; grey and colour pages were made black and white for the film. The SHA-256 of every frame "
+    "stands in manifest-sha256.txt beside this certificate, with its place in frames.csv."
+)
 
 
 def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> None:
@@ -32,7 +37,7 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
         return sheets[-1]
 
     first = sheet()
-    first.text(job.agency, size_pt=12)
+    first.text(job.bureau, size_pt=12)
     first.heading("CERTIFICATE OF MICROFILM")
     settings = plans[0].settings
     facts = {
@@ -47,9 +52,9 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
         if value:
             first.row((name, value), _FACTS, size_pt=11)
     first.space(4)
-    first.text(job.statement)
+    first.text(STATEMENT)
     first.space(4)
-    first.row(("Roll", "Frames", "Pages", "Documents", "First", "Last"), _ROLLS, bold=True)
+    first.row(("Roll", "Frames", "Pages", "Docs", "First", "Last"), _ROLLS, bold=True)
     first.rule()
     for plan in plans:
         sheet().row(
@@ -77,7 +82,7 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
     metadata = DocumentMetadata(
         title=f"Certificate of microfilm {job.work_order}",
         created=made,
-        creator=job.agency,
+        creator=job.bureau,
         identifier=f"{job.work_order}-F{job.created_on:%Y%m%d}",
         languages=("eng",),
         work_order=job.work_order,

@@ -134,7 +134,8 @@ class FilmJob:
     work_order: str
     customer: str
     created_on: date
-    agency: str = ""
+    agency: str = ""  # whose records these are
+    bureau: str = ""  # who made the film
     sub_unit: str = ""
     series: str = ""
     title: str = ""

@@ -17,7 +17,7 @@ JOB = FilmJob(
     work_order="WO-1",
     customer="SOS",
     created_on=date(2026, 11, 22),
-    agency="Records Bureau",
+    bureau="Records Bureau",
     title="Deeds",
     series="12",
 )
