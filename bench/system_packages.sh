@@ -20,6 +20,7 @@ if [ "${1:-run}" = test ]; then
     [tiffinfo]="libtiff-tools"
     [java]="default-jre-headless"
     [mvn]="maven"
+    [/usr/lib/postgresql/*/bin/postgres]="postgresql"
   )
 fi
 

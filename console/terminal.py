@@ -474,6 +474,12 @@ def film_plan(number: Annotated[str, typer.Argument(metavar="N")], as_json: Json
         order = bureau.ledger.order(number)
         if order is None:
             raise UnknownOrder(number)
+        counts = bureau.ledger.order_counts(order.id)
+        if waiting := counts.held + counts.open:
+            err.print(
+                f"{waiting} pages of {number} are held or still worked on; a roll is planned from finished pages."
+            )
+            raise typer.Exit(1)
         rows = [
             {
                 "roll": plan.index,

@@ -28,7 +28,6 @@ def open_floor(bureau: Bureau, *, workers: int) -> Iterator[tuple[Watcher, Feede
     """Start everything; on leaving, stop it and give back what was not done."""
     owner = uuid.uuid4().hex
     use_bureau(bureau)
-    bureau.sandbox.open_again()
     feeder = Feeder(bureau, owner, workers=workers)
     watcher = Watcher(bureau)
     when_finished(feeder.finished)
@@ -49,6 +48,7 @@ def open_floor(bureau: Bureau, *, workers: int) -> Iterator[tuple[Watcher, Feede
         bureau.ledger.give_back(owner)
         bureau.ledger.unregister_worker(owner)
         use_bureau(None)
+        bureau.sandbox.open_again()  # the bureau goes on without a floor
 
 
 def run_floor(bureau: Bureau, *, workers: int, until_idle: bool, on_tick: Callable[[], None] | None = None) -> None:
