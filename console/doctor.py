@@ -63,7 +63,7 @@ def examined(settings: Settings) -> list[Finding]:
             name="typeface",
             version=_typeface(),
             why="tickets, targets, transmittals",
-            remedy="apt-get install fonts-liberation2",
+            remedy="apt-get install fonts-liberation",
         ),
         Finding(
             name="veraPDF's Java",

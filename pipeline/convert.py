@@ -160,5 +160,5 @@ def _flow(page: PageImage, calls: tuple[StageCall, ...], waived: frozenset[str])
             if refusal.code not in waived:
                 raise
             # a person has seen the page and said: go on. The stage that refused is passed by.
-            page = page.with_readings(call.name, waived=refusal.code)
+            page = page.with_readings(call.name, waived=refusal.code, **refusal.measured)
     return page, done

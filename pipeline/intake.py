@@ -17,8 +17,8 @@ from typing import ClassVar
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
-from pipeline.store import fsync_folder
-from stages.errors import Refusal
+from pipeline.store import NoPlainFile, fsync_folder
+from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
 from stages.read import Settings as ReadSettings
 from stages.read import page_count, read_page
@@ -37,6 +37,7 @@ _RESCAN_NAME = re.compile(r"RESCAN-(?P<hold>[0-9]{1,15})\.[^.]+", re.IGNORECASE)
 _UNFIT_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 RESCAN_TAKEN = "the rescan that was asked for"
 _SETTLED = "taken in or set aside"
+_NAME_BYTES = 255  # what Linux and the usual network shares take for one name
 
 
 class RepeatedDelivery(Refusal):
@@ -88,11 +89,14 @@ def scan_files(root: Path) -> list[str]:
     """The files of a delivery, as paths inside it with forward slashes, in natural order, junk left out.
 
     Links are not followed and not taken: what is delivered must be in the delivery.
+
+    Raises:
+        PermissionError: a folder cannot be looked into, so nobody knows what would be missing.
     """
     if root.is_file():
         return [root.name]
     found: list[str] = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_raise):
         folders[:] = [name for name in folders if not is_junk(name)]
         for name in files:
             path = Path(folder, name)
@@ -119,11 +123,7 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
         if rescan := _rescan_of(delivery, place):
             _receive_rescan(bureau, task, delivery, place, rescan, who=who)
             return
-        names = scan_files(place)
-        if not names:
-            raise RefusedDelivery("There is no file in it. Drop the folder again when the scans are in it.")
-        root = place if place.is_dir() else place.parent
-        files = [_stored(bureau, root, name) for name in names]
+        files = _delivered_files(bureau, place)
         order = _order_of(bureau, delivery, files[0])
         pages = _pages(bureau, files)
         try:
@@ -159,13 +159,13 @@ def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: b
     inner = work / delivery.name
     if delivery.moves and inner.exists():
         if done:
-            target = _free(bureau.settings.folder("done") / (delivery.order_number or "no-order") / delivery.name)
+            target = free_place(bureau.settings.folder("done") / (delivery.order_number or "no-order") / delivery.name)
             moved = inner
         else:
             # a single file gets a folder to lie in with its reason
             name, moved = (delivery.name, inner) if inner.is_dir() else (_stem(delivery.name), work)
-            target = _free(bureau.settings.folder("error") / name)
-            with contextlib.suppress(FileNotFoundError):
+            target = free_place(bureau.settings.folder("error") / name)
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # the ledger keeps the reason too
                 _write_why(moved, delivery.name, outcome)
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # somebody else moves it at this moment
@@ -179,8 +179,12 @@ def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: b
 def finish_interrupted(bureau: Bureau) -> None:
     """Move what was decided but not yet moved: the power went, or a person has just decided."""
     for delivery_id, reason, _ in bureau.ledger.decided_deliveries():
-        # only a refusal is written down with its reason before it is moved
-        clear_away(bureau, delivery_id, reason or _SETTLED, done=not reason)
+        try:
+            # only a refusal is written down with its reason before it is moved
+            clear_away(bureau, delivery_id, reason or _SETTLED, done=not reason)
+        except OSError as error:
+            # it is tried again with the next look; the others need not wait for it
+            log.error("delivery %d cannot be moved to its last place: %s", delivery_id, error.strerror)
 
 
 def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
@@ -200,9 +204,34 @@ def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
     return inner
 
 
+def _delivered_files(bureau: Bureau, place: Path) -> list[DeliveredFile]:
+    """Every file of the delivery, kept in the store."""
+    root = place if place.is_dir() else place.parent
+    try:
+        if place.is_symlink():  # put in the place of what was announced
+            raise NoPlainFile(f"{keepable(place.name)} is a link")
+        names = scan_files(place)
+        if not names:
+            raise RefusedDelivery("There is no file in it. Drop the folder again when the scans are in it.")
+        return [_stored(bureau, root, name) for name in names]
+    except NoPlainFile as error:
+        raise RefusedDelivery(f"{error} and no scan. Drop it again with the files themselves in it.") from error
+    except PermissionError as error:
+        name = keepable(Path(os.fsdecode(error.filename or place)).name)
+        raise RefusedDelivery(
+            f"“{name}” in it may not be read by this service. Give the service the right to read it, then drop it "
+            "again."
+        ) from error
+
+
 def _stored(bureau: Bureau, root: Path, name: str) -> DeliveredFile:
-    path = root / name
-    return DeliveredFile(name=keepable(name), size=path.stat().st_size, digest=bureau.store.put_file(path))
+    digest = bureau.store.put_file(root / name)
+    # the size of what was kept: the delivered file may still change
+    return DeliveredFile(name=keepable(name), size=bureau.store.path(digest).stat().st_size, digest=digest)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _rescan_of(delivery: Delivery, place: Path) -> TaskId | None:
@@ -235,7 +264,7 @@ def rescan_pages(bureau: Bureau, scan: Path) -> int:
     """How many pages a new scan has; one when it cannot be read, since preparing it tells what is wrong."""
     try:
         return bureau.sandbox.call("Counting pages", page_count, scan)
-    except Refusal:
+    except UnreadableImage:
         return 1
 
 
@@ -288,8 +317,11 @@ def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]
     for file in files:
         try:
             count = bureau.sandbox.call("Counting pages", page_count, bureau.store.path(file.digest))
-        except Refusal:
+        except UnreadableImage:
             count = 1  # it is one page of the count, and preparing will hold it with the reason
+        except Refusal as refusal:
+            # its first page might be prepared all the same, and the others would be lost
+            raise RefusedDelivery(f"The pages of “{file.name}” cannot be counted: {refusal.sentence}") from refusal
         pages += [
             ReceivedPage(file=file.name, index_in_file=index, pages_in_file=count, source=file.digest)
             for index in range(count)
@@ -302,19 +334,25 @@ def _work_folder(bureau: Bureau, delivery_id: DeliveryId) -> Path:
 
 
 def _write_why(folder: Path, name: str, reason: str) -> None:
-    (folder / "WHY.txt").write_text(
-        f"“{name}” was not taken in. Nothing was counted or billed.\n\n{reason}\n", encoding="utf-8"
-    )
+    place = folder / "WHY.txt"
+    if place.is_symlink() or place.is_file():
+        place.unlink()  # written into, a link would change a file anywhere on this machine
+    with free_place(place).open("x", encoding="utf-8") as stream:
+        stream.write(f"“{keepable(name)}” was not taken in. Nothing was counted or billed.\n\n{reason}\n")
 
 
 def _stem(name: str) -> str:
     return Path(name).stem or name
 
 
-def _free(path: Path) -> Path:
-    """The path, or the path with a number if something lies there."""
-    candidate, number = path, 1
-    while candidate.exists():
+def free_place(path: Path) -> Path:
+    """The path, or the path with a number if something lies there; a name that is too long for a disk is cut."""
+    candidate, number = path.with_name(_fitting(path.name, "")), 1
+    while os.path.lexists(candidate):
         number += 1
-        candidate = path.with_name(f"{path.name} ({number})")
+        candidate = path.with_name(_fitting(path.name, f" ({number})"))
     return candidate
+
+
+def _fitting(name: str, ending: str) -> str:
+    return name.encode()[: _NAME_BYTES - len(ending)].decode(errors="ignore") + ending

@@ -100,7 +100,7 @@ def rescan(bureau: Bureau, hold: Hold, scan: Path, *, who: str, why: str) -> Non
     _check_is_page(hold)
     if (pages := rescan_pages(bureau, scan)) != 1:
         raise CannotDecide(f"{scan.name} has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
-    bureau.ledger.replace_page(hold.page_id, scan.name, bureau.store.put_file(scan), who=who, why=why)
+    bureau.ledger.replace_page(hold.page_id, scan.name, bureau.store.put_file(scan.resolve()), who=who, why=why)
 
 
 def _check_is_page(hold: Hold) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,10 @@ _CHUNK = 1 << 20
 
 class DamagedFile(RuntimeError):
     """A file of the store no longer has the digest that is its name."""
+
+
+class NoPlainFile(RuntimeError):
+    """What was to be kept is a link, a pipe or a device."""
 
 
 def file_digest(path: Path) -> Sha256:
@@ -79,14 +84,22 @@ class Store:
         return digest
 
     def put_file(self, source: Path) -> Sha256:
-        """Keep a copy of a file; the file itself is not touched."""
+        """Keep a copy of a file; the file itself is not touched.
+
+        Raises:
+            NoPlainFile: it is a link (its file may lie anywhere), a pipe or a device.
+        """
         scratch = self._scratch_path()
         hasher = hashlib.sha256()
-        with source.open("rb") as reader, scratch.open("xb") as writer:
-            while chunk := reader.read(_CHUNK):
-                hasher.update(chunk)
-                writer.write(chunk)
-            _flush(writer)
+        try:
+            with _plain_file(source) as reader, scratch.open("xb") as writer:
+                while chunk := reader.read(_CHUNK):
+                    hasher.update(chunk)
+                    writer.write(chunk)
+                _flush(writer)
+        except BaseException:
+            scratch.unlink(missing_ok=True)  # the disk may be full
+            raise
         digest = Sha256(hasher.hexdigest())
         if self.has(digest):
             scratch.unlink()
@@ -130,6 +143,18 @@ class Store:
         scratch.chmod(0o444)
         scratch.replace(target)
         fsync_folder(target.parent)
+
+
+def _plain_file(path: Path) -> BinaryIO:
+    """Open a file that others can replace at any moment, so what was opened is asked, not what the path says."""
+    if path.is_symlink():
+        raise NoPlainFile(f"{path.name} is a link")
+    # O_NONBLOCK: a pipe would keep the opener waiting for ever
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NoPlainFile(f"{path.name} is a pipe or a device")
+    return os.fdopen(handle, "rb")
 
 
 def _flush(stream: BinaryIO) -> None:

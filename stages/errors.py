@@ -14,9 +14,10 @@ class Refusal(Exception):
 
     code: ClassVar[str] = "refused"
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, sentence: str, **measured: float) -> None:
         super().__init__(sentence)
         self.sentence = sentence
+        self.measured = measured  # what the stage would have recorded, for the page that is released in spite of it
 
     def __reduce__(self) -> tuple[Any, ...]:
         # subclasses build their sentence from measured values; a refusal that crossed a process must keep it
@@ -59,7 +60,8 @@ class SkewTooLarge(Refusal):
     def __init__(self, angle_deg: float, limit_deg: float) -> None:
         super().__init__(
             f"The page is turned by {abs(angle_deg):.1f}°; this profile levels at most {limit_deg:g}°. "
-            "Rescan it, or release it as it is."
+            "Rescan it, or release it as it is.",
+            angle_deg=round(angle_deg, 4),
         )
         self.angle_deg = angle_deg
 

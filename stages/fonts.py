@@ -46,5 +46,5 @@ def _file(bold: bool, mono: bool) -> Path:
                 return folder / name
     raise RuntimeError(
         f"No typeface found ({' or '.join(FILES[bold, mono])}). "
-        "Install the package fonts-liberation2 or fonts-dejavu-core."
+        "Install the package fonts-liberation or fonts-dejavu-core."
     )

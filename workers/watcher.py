@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.bureau import Bureau
-from pipeline.intake import READY_MARKERS, finish_interrupted, is_junk, keepable, scan_files
+from pipeline.intake import READY_MARKERS, finish_interrupted, free_place, is_junk, keepable, scan_files
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,7 @@ class Watcher:
             if not self._settled(candidate.path, seen):
                 continue
             if not _is_utf8(candidate.path.name):  # no database takes it; it is looked at anew under its other name
-                log.warning("renamed a delivery whose name is no UTF-8")
-                candidate.path.rename(candidate.path.with_name(keepable(candidate.path.name)))
+                _rename_to_utf8(candidate.path)
                 continue
             if free_mb < self._bureau.settings.min_free_mb:
                 log.error("only %d MB of disk are free: nothing is taken in until there is room", free_mb)
@@ -152,6 +151,14 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+def _rename_to_utf8(path: Path) -> None:
+    try:
+        path.rename(free_place(path.with_name(keepable(path.name))))
+        log.warning("renamed a delivery whose name is no UTF-8")
+    except OSError as error:
+        log.error("a delivery whose name is no UTF-8 cannot be renamed: %s", error.strerror)
+
+
 def _signature(path: Path) -> Signature:
     root = path if path.is_dir() else path.parent
     lines = []
@@ -161,4 +168,7 @@ def _signature(path: Path) -> Signature:
             lines.append((name, stat.st_size, stat.st_mtime_ns))
     except FileNotFoundError:
         return ()  # it changes while it is looked at
+    except OSError as error:
+        # a folder in it that may not be read: taking it in tells so, and the other deliveries go on
+        return ((f"{error.strerror}", 0, 0),)
     return tuple(lines)

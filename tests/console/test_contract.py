@@ -32,6 +32,8 @@ PLATEN = Path(sys.executable).parent / "platen"
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 500
 ORDER = "WO-1"
+DPI = 120.0  # enough to be read; less time than 300
+COARSE_DPI = 100.0  # film takes no less
 
 # the stages that decide what is counted, and nothing that takes time
 QUICK_PROFILE = """
@@ -40,7 +42,7 @@ title = "Few stages, for tests"
 
 [read]
 dpi_when_missing = 300
-min_dpi = 90
+min_dpi = 110
 
 [[page]]
 stage = "separators"
@@ -120,11 +122,11 @@ def _adds_up(pages: dict[str, Any]) -> bool:
 
 def _draw(folder: Path) -> None:
     """Eight pages: two documents of one letter, a separator, a blank; one too coarse, three damaged on their way."""
-    pages = [letter(seed=1, dpi=100), document_separator(dpi=100), letter(seed=2, dpi=100), blank(dpi=100)]
+    pages = [letter(seed=1, dpi=DPI), document_separator(dpi=DPI), letter(seed=2, dpi=DPI), blank(dpi=DPI)]
     write_single_pages(folder, [scanned(page) for page in pages])
-    write_single_pages(folder, [scanned(letter(seed=3, dpi=80))], first_number=5)
+    write_single_pages(folder, [scanned(letter(seed=3, dpi=COARSE_DPI))], first_number=5)
     for number in (6, 7, 8):
-        write_broken_tiff(folder / f"{number:04d}.tif", scanned(letter(seed=number, dpi=100)))
+        write_broken_tiff(folder / f"{number:04d}.tif", scanned(letter(seed=number, dpi=DPI)))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,7 @@ def delivered(house: House) -> House:
     seen["asked"] = house.ask("held", "rescan", again, "--why", "scan it again")
     seen["waiting"] = house.ask("held", "show", again)
     rescans = house.home.parent / "rescans"
-    write_single_pages(rescans, [scanned(letter(seed=n, dpi=100)) for n in (7, 8)], first_number=7)
+    write_single_pages(rescans, [scanned(letter(seed=n, dpi=DPI)) for n in (7, 8)], first_number=7)
     seen["replaced"] = house.ask("held", "rescan", better, "--why", "damaged", "--scan", rescans / "0008.tif")
     seen["closed"] = house.ask("order", "close", ORDER)
     shutil.move(rescans / "0007.tif", house.home / "inbox" / ORDER / f"RESCAN-{again}.tif")
@@ -208,7 +210,7 @@ def test_a_bad_profile_or_rate_card_is_told_with_its_place(house: House, tmp_pat
     told = house.platen("profiles", "check", code=1, PLATEN_PROFILES=str(folder)).err
     assert "dphhs.toml" in told and "price" in told
     card.unlink()
-    (folder / "quick.toml").write_text(QUICK_PROFILE.replace("min_dpi = 90", "min_dpi = 'x'"), encoding="utf-8")
+    (folder / "quick.toml").write_text(QUICK_PROFILE.replace("min_dpi = 110", "min_dpi = 'x'"), encoding="utf-8")
     told = house.platen("profiles", "check", code=1, PLATEN_PROFILES=str(folder)).err
     assert "quick.toml" in told and "read.min_dpi" in told
 
@@ -368,7 +370,7 @@ def test_a_reopened_order_takes_more_and_charges_only_that(delivered: House) -> 
     number = "WO-AGAIN"
     delivered.platen("order", "open", "--customer", "SOS", "--profile", "quick", "--number", number)
     scans = delivered.home.parent / "by hand"
-    write_multipage_tiff(scans / "a.tif", [scanned(letter(seed=n, dpi=100)) for n in (21, 22)])
+    write_multipage_tiff(scans / "a.tif", [scanned(letter(seed=n, dpi=DPI)) for n in (21, 22)])
     taken = delivered.ask("intake", scans / "a.tif", "--order", number)
     assert (taken["order"], taken["batch"], taken["pages"]) == (number, "a.tif", 2)
     assert (scans / "a.tif").is_file()
@@ -379,7 +381,7 @@ def test_a_reopened_order_takes_more_and_charges_only_that(delivered: House) -> 
     delivered.platen("run", "--until-idle")
     assert delivered.ask("order", "reopen", number)["status"] == "open"
     assert [roll["pages"] for roll in delivered.ask("film", "plan", number)] == [2]
-    write_single_pages(scans, [scanned(letter(seed=23, dpi=100))], names=["more"])
+    write_single_pages(scans, [scanned(letter(seed=23, dpi=DPI))], names=["more"])
     delivered.platen("intake", scans / "more.tif", "--order", number)
     delivered.platen("order", "close", number)
     delivered.platen("run", "--until-idle")
@@ -462,8 +464,8 @@ def test_verify_sees_that_records_were_changed_after_delivery(delivered: House, 
 
 def test_convert_makes_one_pdf_and_tells_of_every_page(house: House, tmp_path: Path) -> None:
     scans, out, text, images = (tmp_path / name for name in ("scans", "out.pdf", "out.txt", "images"))
-    write_single_pages(scans, [scanned(letter(seed=n, dpi=100)) for n in (1, 2)])
-    write_broken_tiff(scans / "0003.tif", scanned(letter(seed=3, dpi=100)))
+    write_single_pages(scans, [scanned(letter(seed=n, dpi=DPI)) for n in (1, 2)])
+    write_broken_tiff(scans / "0003.tif", scanned(letter(seed=3, dpi=DPI)))
     arguments = ("--profile", "quick", "--text", text, "--images", images, "--jobs", "2")
     answer = house.ask("convert", scans, out, *arguments, code=3)
     assert set(answer) == {"pdf", "flavour", "conforms", "pages", "held"}
@@ -482,11 +484,11 @@ def test_convert_makes_one_pdf_and_tells_of_every_page(house: House, tmp_path: P
     assert "Records Office" in text.read_text(encoding="utf-8")
     assert sorted(path.name for path in images.iterdir()) == ["0001.tif", "0002.tif"]
     with Image.open(images / "0001.tif") as image:
-        assert image.size == (850, 1100)
+        assert image.size == (8.5 * DPI, 11 * DPI)
 
 
 def test_convert_gives_the_angle_and_turn_by_name(house: House, tmp_path: Path) -> None:
-    write_single_pages(tmp_path, [scanned(letter(seed=1, dpi=100), skew_deg=2.0)], kind="tiff-grey")
+    write_single_pages(tmp_path, [scanned(letter(seed=1, dpi=DPI), skew_deg=2.0)], kind="tiff-grey")
     answer = house.ask("convert", tmp_path / "0001.tif", tmp_path / "out.pdf", "--profile", "records-colour")
     readings = answer["pages"][0]["readings"]
     assert readings["deskew.angle_deg"] == pytest.approx(2.0, abs=0.2)
@@ -495,7 +497,7 @@ def test_convert_gives_the_angle_and_turn_by_name(house: House, tmp_path: Path) 
 
 
 def test_convert_leaves_nothing_when_nothing_could_be_read(house: House, tmp_path: Path) -> None:
-    write_broken_tiff(tmp_path / "0001.tif", scanned(letter(seed=1, dpi=100)))
+    write_broken_tiff(tmp_path / "0001.tif", scanned(letter(seed=1, dpi=DPI)))
     answer = house.ask("convert", tmp_path / "0001.tif", tmp_path / "out.pdf", "--profile", "quick", code=3)
     assert (answer["pdf"], answer["conforms"], answer["pages"]) == (None, None, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0001.tif"]

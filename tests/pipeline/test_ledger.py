@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from datetime import date
 
@@ -19,95 +18,14 @@ from pipeline.model import (
     DeliveryId,
     Exclusion,
     OrderStatus,
-    PageCounts,
     PageId,
     PlannedDocument,
     Priority,
     ReceivedPage,
-    Service,
-    Sha256,
     Task,
     TaskKind,
-    WorkOrder,
 )
-
-_sources = itertools.count(1)
-
-
-def _order(ledger: Ledger, *, priority: Priority = Priority.NORMAL, film: bool = False, **more: object) -> WorkOrder:
-    services = {Service.IMAGING} | ({Service.FILM} if film else set())
-    return ledger.open_order(
-        customer="DPHHS",
-        profile_name="records-bitonal",
-        profile_digest="sha256:0",
-        profile_document="{}",
-        services=frozenset(services),
-        priority=priority,
-        year=2026,
-        who="test",
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def _sha(number: int) -> Sha256:
-    return Sha256(f"{number:064x}")
-
-
-def _receive(ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1") -> None:
-    delivery_id, task_id = ledger.announce_delivery(
-        source=f"/inbox/{next(_sources)}", name=name, order_number=order.number, moves=True, who="test"
-    )
-    task = ledger.claim_at_once(task_id, "w")
-    assert task is not None
-    delivery = Delivery(id=delivery_id, source="x", name=name, order_number=order.number, moves=True)
-    received = [
-        ReceivedPage(file=f"{i:04}.tif", index_in_file=0, pages_in_file=1, source=_sha(i)) for i in range(pages)
-    ]
-    ledger.record_received(task, order.id, delivery, f"digest {next(_sources)}", received, who="test")
-    ledger.finish_delivery(delivery_id, "done")
-
-
-def _run(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task | None:
-    """Do a task as a verb would, with made-up results."""
-    task = ledger.claim(task_id, attempt, owner)  # type: ignore[arg-type]
-    if task is None:
-        return None
-    match task.kind:
-        case TaskKind.PREPARE_PAGE:
-            ledger.record_prepared(task, _sha(9), {"a.b": 1.0}, who="w", late_exclusion=None, reads_text=True)
-        case TaskKind.ASSEMBLE_BATCH:
-            pages = [p for p in ledger.pages_of_batch(task.subject_id) if not p.excluded]  # type: ignore[arg-type]
-            ledger.record_assembled(
-                task,
-                [PlannedDocument(title="all", pages=tuple(p.id for p in pages))],
-                {},
-                seen={p.id: p.prepared for p in pages},
-                who="w",
-                reads_text=True,
-            )
-        case TaskKind.RECOGNIZE_PAGE:
-            ledger.record_recognized(task, _sha(8), None, 0.9, {"ocr.words": 3}, who="w")
-        case TaskKind.PACKAGE_DOCUMENT:
-            ledger.record_packaged(task, _sha(7), 100, "2u", _sha(6), who="w")
-        case TaskKind.PLAN_ROLLS:
-            first = ledger.reserve_roll_numbers(1)
-            ledger.record_planned(task, [(f"R{first:06}", 10, 5, "{}")], who="w")
-        case TaskKind.WRITE_ROLL:
-            ledger.record_roll_written(task, "film/x", who="w")
-        case TaskKind.DELIVER_ORDER:
-            ledger.record_delivered(task, "outbox/x", {}, [], who="w")
-    return task
-
-
-def _work(ledger: Ledger) -> list[Task]:
-    done = []
-    while handed := ledger.dispatch("w", 5):
-        done += [task for _, task_id, attempt in handed if (task := _run(ledger, task_id, attempt))]
-    return done
-
-
-def _adds_up(counts: PageCounts) -> bool:
-    return counts.received == counts.billable + sum(counts.excluded.values()) + counts.held + counts.open
+from tests.pipeline.by_hand import adds_up, open_order, receive, run_hint, sha, work_off
 
 
 def test_migrations_make_the_tables_that_the_code_expects(ledger: Ledger) -> None:
@@ -116,11 +34,11 @@ def test_migrations_make_the_tables_that_the_code_expects(ledger: Ledger) -> Non
 
 
 def test_an_order_goes_from_received_to_delivered_and_every_page_is_billed_once(ledger: Ledger) -> None:
-    order = _order(ledger, film=True)
-    _receive(ledger, order, 3)
-    _receive(ledger, order, 2, "box-2")
+    order = open_order(ledger, film=True)
+    receive(ledger, order, 3)
+    receive(ledger, order, 2, "box-2")
     ledger.close_order(order.number, who="test")
-    kinds = [task.kind for task in _work(ledger)]
+    kinds = [task.kind for task in work_off(ledger)]
     assert kinds.count(TaskKind.PREPARE_PAGE) == kinds.count(TaskKind.RECOGNIZE_PAGE) == 5
     assert kinds.count(TaskKind.PACKAGE_DOCUMENT) == 2
     assert kinds[-3:] == [TaskKind.PLAN_ROLLS, TaskKind.WRITE_ROLL, TaskKind.DELIVER_ORDER]
@@ -132,74 +50,74 @@ def test_an_order_goes_from_received_to_delivered_and_every_page_is_billed_once(
 
 
 def test_an_open_order_is_not_delivered_until_it_is_closed(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 1)
-    assert TaskKind.DELIVER_ORDER not in [task.kind for task in _work(ledger)]
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    assert TaskKind.DELIVER_ORDER not in [task.kind for task in work_off(ledger)]
     ledger.close_order(order.number, who="test")
-    assert [task.kind for task in _work(ledger)] == [TaskKind.DELIVER_ORDER]
+    assert [task.kind for task in work_off(ledger)] == [TaskKind.DELIVER_ORDER]
 
 
 def test_a_reopened_order_makes_a_second_package(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 1)
+    order = open_order(ledger)
+    receive(ledger, order, 1)
     ledger.close_order(order.number, who="test")
-    _work(ledger)
+    work_off(ledger)
     ledger.reopen_order(order.number, who="test")
-    _receive(ledger, order, 1, "late")
+    receive(ledger, order, 1, "late")
     ledger.close_order(order.number, who="test")
-    _work(ledger)
+    work_off(ledger)
     assert ledger.order_by_id(order.id).deliveries == 2
 
 
 def test_a_doubled_hint_is_worked_on_once(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 1)
+    order = open_order(ledger)
+    receive(ledger, order, 1)
     [(_, task_id, attempt)] = ledger.dispatch("w", 5)
-    assert _run(ledger, task_id, attempt) is not None
-    assert _run(ledger, task_id, attempt) is None
+    assert run_hint(ledger, task_id, attempt) is not None
+    assert run_hint(ledger, task_id, attempt) is None
 
 
 def test_a_worker_that_comes_back_late_cannot_finish_what_was_taken_away(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 1)
+    order = open_order(ledger)
+    receive(ledger, order, 1)
     [(_, task_id, attempt)] = ledger.dispatch("sleepy", 5)
     task = ledger.claim(task_id, attempt, "sleepy")
     assert task is not None
     assert ledger.reap() == 1  # nobody has heard of "sleepy"
     with pytest.raises(Fenced):
-        ledger.record_prepared(task, _sha(1), {}, who="sleepy", late_exclusion=None, reads_text=True)
-    _work(ledger)
+        ledger.record_prepared(task, sha(1), {}, who="sleepy", late_exclusion=None, reads_text=True)
+    work_off(ledger)
     report = ledger.order_report(order.number)
     assert report is not None
     assert report.pages.billable == 1
 
 
 def test_a_held_page_stops_its_document_and_nothing_else(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 2, "bad")
-    _receive(ledger, order, 2, "good")
+    order = open_order(ledger)
+    receive(ledger, order, 2, "bad")
+    receive(ledger, order, 2, "good")
     handed = ledger.dispatch("w", 1)
     task = ledger.claim(*handed[0][1:], "w")
     assert task is not None
     ledger.hold(task, "unreadable", "It cannot be read.", who="w")
-    done = [task.kind for task in _work(ledger)]
+    done = [task.kind for task in work_off(ledger)]
     assert done.count(TaskKind.PACKAGE_DOCUMENT) == 1
     report = ledger.order_report(order.number)
     assert report is not None
     assert (report.pages.held, report.pages.billable) == (1, 3)
-    assert _adds_up(report.pages)
+    assert adds_up(report.pages)
     hold = ledger.holds()[0]
     assert (hold.code, hold.batch, hold.file, hold.page_number) == ("unreadable", "bad", "0000.tif", 1)
 
 
 @pytest.mark.parametrize("decision", ["retry", "waive", "replace"])
 def test_a_held_page_goes_on_as_decided(ledger: Ledger, decision: str) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 2)
+    order = open_order(ledger)
+    receive(ledger, order, 2)
     task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
     assert task is not None
     ledger.hold(task, "unreadable", "It cannot be read.", who="w")
-    _work(ledger)
+    work_off(ledger)
     ledger.close_order(order.number, who="test")
     [hold] = ledger.holds()
     assert hold.page_id is not None
@@ -208,24 +126,24 @@ def test_a_held_page_goes_on_as_decided(ledger: Ledger, decision: str) -> None:
     elif decision == "waive":
         ledger.decide_exclude(hold, Exclusion.WAIVED, who="anna", why="torn")
     else:
-        ledger.replace_page(hold.page_id, "again.tif", _sha(77), who="anna", why="rescanned")
-    _work(ledger)
+        ledger.replace_page(hold.page_id, "again.tif", sha(77), who="anna", why="rescanned")
+    work_off(ledger)
     report = ledger.order_report(order.number)
     assert report is not None
     assert report.order.status is OrderStatus.DELIVERED
     counts = report.pages
-    assert _adds_up(counts)
+    assert adds_up(counts)
     assert counts.billable == (1 if decision == "waive" else 2)
     assert counts.excluded[Exclusion.RESCAN] == (1 if decision == "replace" else 0)
 
 
 def test_a_page_waived_while_its_batch_was_being_assembled_does_not_block_the_document(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 2)
+    order = open_order(ledger)
+    receive(ledger, order, 2)
     task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
     assert task is not None
     ledger.hold(task, "unreadable", "It cannot be read.", who="w")
-    _run(ledger, *ledger.dispatch("w", 1)[0][1:])
+    run_hint(ledger, *ledger.dispatch("w", 1)[0][1:])
     assembly = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
     assert assembly is not None and assembly.kind is TaskKind.ASSEMBLE_BATCH
     before = ledger.pages_of_batch(assembly.subject_id)  # type: ignore[arg-type]
@@ -242,8 +160,8 @@ def test_a_page_waived_while_its_batch_was_being_assembled_does_not_block_the_do
 
 
 def test_a_task_that_fails_again_and_again_is_held_in_the_end(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 1)
+    order = open_order(ledger)
+    receive(ledger, order, 1)
     for _ in range(4):
         with ledger.write() as c:
             c.execute(text("UPDATE tasks SET not_before_ms = 0"))
@@ -256,41 +174,41 @@ def test_a_task_that_fails_again_and_again_is_held_in_the_end(ledger: Ledger) ->
 
 
 def test_a_rush_order_is_not_stuck_behind_a_big_one(ledger: Ledger) -> None:
-    big, rush = _order(ledger), _order(ledger, priority=Priority.RUSH)
-    _receive(ledger, big, 300)
+    big, rush = open_order(ledger), open_order(ledger, priority=Priority.RUSH)
+    receive(ledger, big, 300)
     for _ in range(20):
         for _, task_id, attempt in ledger.dispatch("w", 4):
-            _run(ledger, task_id, attempt)
-    _receive(ledger, rush, 8)
+            run_hint(ledger, task_id, attempt)
+    receive(ledger, rush, 8)
     handed = [ledger.claim(*hint[1:], "w") for hint in ledger.dispatch("w", 12)]
     assert sum(task is not None and task.order_id == rush.id for task in handed) == 8
 
 
 def test_billing_rows_and_history_cannot_be_changed(ledger: Ledger) -> None:
-    order = _order(ledger)
-    _receive(ledger, order, 1)
-    _work(ledger)
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    work_off(ledger)
     for sql in ("UPDATE billables SET file = 'x'", "DELETE FROM billables", "DELETE FROM events"):
         with pytest.raises(DatabaseError, match="append-only"), ledger.write() as c:
             c.execute(text(sql))
 
 
 def test_four_workers_finishing_last_pages_together_trigger_each_document_once(ledger: Ledger) -> None:
-    order = _order(ledger)
+    order = open_order(ledger)
     for number in range(20):
-        _receive(ledger, order, 2, f"b{number}")
+        receive(ledger, order, 2, f"b{number}")
     while any(t.kind in (TaskKind.PREPARE_PAGE, TaskKind.ASSEMBLE_BATCH) for t in _prepare_only(ledger)):
         pass
     hints = ledger.dispatch("w", 100)
     threads = [
-        threading.Thread(target=lambda part: [_run(ledger, *hint[1:]) for hint in part], args=(hints[i::4],))
+        threading.Thread(target=lambda part: [run_hint(ledger, *hint[1:]) for hint in part], args=(hints[i::4],))
         for i in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    done = [task.kind for task in _work(ledger)]
+    done = [task.kind for task in work_off(ledger)]
     assert done.count(TaskKind.PACKAGE_DOCUMENT) == 20
 
 
@@ -299,12 +217,12 @@ def _prepare_only(ledger: Ledger) -> list[Task]:
         kinds = set(c.execute(text("SELECT kind FROM tasks WHERE state = 'due'")).scalars())
     if not kinds & {"PREPARE_PAGE", "ASSEMBLE_BATCH"}:
         return []
-    return [task for hint in ledger.dispatch("w", 1) if (task := _run(ledger, *hint[1:]))]
+    return [task for hint in ledger.dispatch("w", 1) if (task := run_hint(ledger, *hint[1:]))]
 
 
 def test_a_delivery_that_came_before_waits_for_a_decision(ledger: Ledger) -> None:
-    order = _order(ledger)
-    page = ReceivedPage(file="a.tif", index_in_file=0, pages_in_file=1, source=_sha(1))
+    order = open_order(ledger)
+    page = ReceivedPage(file="a.tif", index_in_file=0, pages_in_file=1, source=sha(1))
     results = []
     for name in ("first", "second"):
         delivery_id, task_id = ledger.announce_delivery(
@@ -319,20 +237,20 @@ def test_a_delivery_that_came_before_waits_for_a_decision(ledger: Ledger) -> Non
 
 
 def test_a_closed_order_takes_nothing(ledger: Ledger) -> None:
-    order = _order(ledger)
+    order = open_order(ledger)
     with pytest.raises(OrderNotOpen, match="Nothing has been received"):
         ledger.close_order(order.number, who="t")
-    _receive(ledger, order, 1)
+    receive(ledger, order, 1)
     ledger.close_order(order.number, who="t")
     with pytest.raises(OrderNotOpen):
-        _receive(ledger, order, 1, "late")
+        receive(ledger, order, 1, "late")
 
 
 def test_order_numbers_count_up_and_a_taken_number_is_refused(ledger: Ledger) -> None:
-    assert [_order(ledger).number for _ in range(2)] == ["WO-2026-0001", "WO-2026-0002"]
-    assert _order(ledger, number="MY-1", due=date(2026, 12, 1)).due == date(2026, 12, 1)
+    assert [open_order(ledger).number for _ in range(2)] == ["WO-2026-0001", "WO-2026-0002"]
+    assert open_order(ledger, number="MY-1", due=date(2026, 12, 1)).due == date(2026, 12, 1)
     with pytest.raises(OrderNotOpen, match="already"):
-        _order(ledger, number="MY-1")
+        open_order(ledger, number="MY-1")
 
 
 def test_page_ids_are_their_own_type() -> None:

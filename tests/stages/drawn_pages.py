@@ -8,15 +8,16 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from fixtures.typefaces import Face
+from fixtures.typefaces import font as font_of
 from stages.page_image import PageImage
 
 Grey = npt.NDArray[np.uint8]
 
-FONTS = "/usr/share/fonts/truetype/"
-SERIF = FONTS + "liberation2/LiberationSerif-Regular.ttf"
-SANS = FONTS + "dejavu/DejaVuSans.ttf"
+SERIF = Face.SERIF
+SANS = Face.SANS
 WORDS = "the parties hereby agree that this deed of land shall be kept by county section township grantor"
 DPI = 150.0
 LETTER_PX = (1275, 1650)
@@ -28,7 +29,7 @@ def _text(
 ) -> bytes:
     words, vocabulary = random.Random(seed), WORDS.split()
     image = Image.new("L", (width_px, height_px), paper)
-    draw, face = ImageDraw.Draw(image), ImageFont.truetype(font, size_px)
+    draw, face = ImageDraw.Draw(image), font_of(font, size_px)
     for line in range(lines):
         text = words.choice(vocabulary)
         while draw.textlength(text, font=face) < width_px - 3 * margin_px:
@@ -46,17 +47,17 @@ def text_page(
     lines: int = 36,
     margin_px: int = 150,
     paper: int = 236,
-    font: str = SERIF,
+    font: Face = SERIF,
 ) -> Grey:
     """A page of running text."""
     data = _text(seed, width_px, height_px, size_px, lines, margin_px, paper, font)
     return np.frombuffer(data, np.uint8).reshape(height_px, width_px).copy()
 
 
-def words_on(grey: Grey, text: str, left_top: tuple[int, int], *, size_px: int = 25, font: str = SERIF) -> Grey:
+def words_on(grey: Grey, text: str, left_top: tuple[int, int], *, size_px: int = 25, font: Face = SERIF) -> Grey:
     """The page with some words more."""
     image = Image.fromarray(grey)
-    ImageDraw.Draw(image).text(left_top, text, fill=25, font=ImageFont.truetype(font, size_px))
+    ImageDraw.Draw(image).text(left_top, text, fill=25, font=font_of(font, size_px))
     return np.array(image)
 
 

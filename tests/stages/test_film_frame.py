@@ -395,7 +395,7 @@ def test_a_machine_without_typefaces_is_told_what_to_install(monkeypatch: pytest
     monkeypatch.setattr(fonts, "FOLDERS", (Path("/nowhere"),))
     fonts.font.cache_clear()
     fonts._file.cache_clear()
-    with pytest.raises(RuntimeError, match="fonts-liberation2 or fonts-dejavu-core"):
+    with pytest.raises(RuntimeError, match="fonts-liberation or fonts-dejavu-core"):
         fonts.font(20, bold=True)
     monkeypatch.undo()
     assert fonts.font(20, mono=True).getlength("ii") == fonts.font(20, mono=True).getlength("WW")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from PIL import ImageFont
 
+from fixtures.typefaces import font as font_of
 from stages.errors import CutEdge, QualityTooLow
 from stages.page_image import PageImage
 from stages.quality import Settings, quality
@@ -46,7 +46,7 @@ def test_measuring_changes_no_pixel(kind) -> None:
 @pytest.mark.parametrize("kind", [grey_page, bitonal_page])
 def test_the_height_of_small_letters_is_found(kind, size_px: int, font: str) -> None:
     grey = text_page(width_px=2000, height_px=1600, size_px=size_px, lines=16, margin_px=150, font=font)
-    x_height_mm = -ImageFont.truetype(font, size_px).getbbox("x", anchor="ls")[1] * 25.4 / 300
+    x_height_mm = -font_of(font, size_px).getbbox("x", anchor="ls")[1] * 25.4 / 300
     page = kind(_spoilt(grey, blur_px=0.8, noise=2.0), dpi=300.0)
     assert _reading(page, "x_height_mm") == pytest.approx(x_height_mm, rel=0.1)
     index = _reading(page, "index")

@@ -1,0 +1,111 @@
+"""Work on a ledger without pixels: orders, batches, and tasks done with made-up results."""
+
+from __future__ import annotations
+
+import itertools
+
+from pipeline.ledger import Ledger, OrderNotOpen
+from pipeline.model import (
+    BatchId,
+    Delivery,
+    PageCounts,
+    PlannedDocument,
+    Priority,
+    ReceivedPage,
+    Service,
+    Sha256,
+    Task,
+    TaskKind,
+    WorkOrder,
+)
+
+_sources = itertools.count(1)
+
+
+def open_order(
+    ledger: Ledger, *, priority: Priority = Priority.NORMAL, film: bool = False, **more: object
+) -> WorkOrder:
+    services = {Service.IMAGING} | ({Service.FILM} if film else set())
+    return ledger.open_order(
+        customer="DPHHS",
+        profile_name="records-bitonal",
+        profile_digest="sha256:0",
+        profile_document="{}",
+        services=frozenset(services),
+        priority=priority,
+        year=2026,
+        who="test",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def sha(number: int) -> Sha256:
+    return Sha256(f"{number:064x}")
+
+
+def receive(
+    ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1", *, digest: str | None = None
+) -> BatchId | None:
+    """A delivery of so many pages, taken in; each is a batch of its own kind unless `digest` says otherwise."""
+    delivery_id, task_id = ledger.announce_delivery(
+        source=f"/inbox/{next(_sources)}", name=name, order_number=order.number, moves=True, who="test"
+    )
+    task = ledger.claim_at_once(task_id, "w")
+    assert task is not None
+    delivery = Delivery(id=delivery_id, source="x", name=name, order_number=order.number, moves=True)
+    received = [ReceivedPage(file=f"{i:04}.tif", index_in_file=0, pages_in_file=1, source=sha(i)) for i in range(pages)]
+    try:
+        batch_id = ledger.record_received(
+            task, order.id, delivery, digest or f"digest {next(_sources)}", received, who="test"
+        )
+    except OrderNotOpen as error:
+        ledger.record_refused_delivery(task, delivery_id, str(error), who="test")
+        raise
+    if batch_id is None:
+        ledger.hold(task, "same-delivery-twice", "It came before.", who="test")
+    else:
+        ledger.finish_delivery(delivery_id, "done")
+    return batch_id
+
+
+def run_hint(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task | None:
+    """Do a task as a verb would, with made-up results."""
+    task = ledger.claim(task_id, attempt, owner)  # type: ignore[arg-type]
+    if task is None:
+        return None
+    match task.kind:
+        case TaskKind.PREPARE_PAGE:
+            ledger.record_prepared(task, sha(9), {"a.b": 1.0}, who="w", late_exclusion=None, reads_text=True)
+        case TaskKind.ASSEMBLE_BATCH:
+            pages = [p for p in ledger.pages_of_batch(task.subject_id) if not p.excluded]  # type: ignore[arg-type]
+            ledger.record_assembled(
+                task,
+                [PlannedDocument(title="all", pages=tuple(p.id for p in pages))],
+                {},
+                seen={p.id: p.prepared for p in pages},
+                who="w",
+                reads_text=True,
+            )
+        case TaskKind.RECOGNIZE_PAGE:
+            ledger.record_recognized(task, sha(8), None, 0.9, {"ocr.words": 3}, who="w")
+        case TaskKind.PACKAGE_DOCUMENT:
+            ledger.record_packaged(task, sha(7), 100, "2u", sha(6), who="w")
+        case TaskKind.PLAN_ROLLS:
+            first = ledger.reserve_roll_numbers(1)
+            ledger.record_planned(task, [(f"R{first:06}", 10, 5, "{}")], who="w")
+        case TaskKind.WRITE_ROLL:
+            ledger.record_roll_written(task, "film/x", who="w")
+        case TaskKind.DELIVER_ORDER:
+            ledger.record_delivered(task, "outbox/x", {}, [], who="w")
+    return task
+
+
+def work_off(ledger: Ledger) -> list[Task]:
+    done = []
+    while handed := ledger.dispatch("w", 5):
+        done += [task for _, task_id, attempt in handed if (task := run_hint(ledger, task_id, attempt))]
+    return done
+
+
+def adds_up(counts: PageCounts) -> bool:
+    return counts.received == counts.billable + sum(counts.excluded.values()) + counts.held + counts.open

@@ -1,0 +1,416 @@
+"""Two transactions that meet: whatever statement one has come to when the other begins, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+
+from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen
+from pipeline.ledger.ledger import BatchChanged
+from pipeline.model import Exclusion, Hold, OrderStatus, PlannedDocument, Task, TaskKind, WorkOrder
+from tests.pipeline.by_hand import adds_up, open_order, receive, run_hint, sha, work_off
+from tests.servers import PostgreSQL
+
+Step = Callable[[], object]
+# what a caller is told in the words of the house; anything else would be a fault
+TOLD = (Fenced, HeldNoLonger, OrderNotOpen, BatchChanged)
+
+
+@pytest.fixture
+def ledgers(postgresql: PostgreSQL) -> Iterator[Callable[[], Ledger]]:
+    """Makes empty ledgers on PostgreSQL; SQLite has one writer at a time, so nothing can meet there."""
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger(postgresql.ledger_database()))
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        ledger.close()
+
+
+class _Thread(threading.Thread):
+    def __init__(self, step: Step) -> None:
+        super().__init__(daemon=True)
+        self._step = step
+        self.fault: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._step()
+        except TOLD:
+            pass
+        except BaseException as error:
+            self.fault = error
+
+
+def _meet(ledger: Ledger, first: Step, second: Step, *, at: int) -> bool:
+    """Stop `first` before its statement number `at`, let `second` run as far as it can, then let both end.
+
+    False when `first` has fewer statements.
+    """
+    one, two = _Thread(first), _Thread(second)
+    there, go_on = threading.Event(), threading.Event()
+    seen = 0
+
+    def stop(*_: Any) -> None:
+        nonlocal seen
+        if threading.current_thread() is one:
+            seen += 1
+            if seen == at:
+                there.set()
+                go_on.wait(20)
+
+    event.listen(ledger._engine, "before_cursor_execute", stop)
+    try:
+        one.start()
+        while one.is_alive() and not there.wait(0.01):
+            pass
+        if not there.is_set():
+            _raise(one)
+            return False
+        two.start()
+        while two.is_alive() and not _waits(ledger):
+            time.sleep(0.003)
+        go_on.set()
+        one.join(30)
+        two.join(30)
+        assert not one.is_alive() and not two.is_alive(), "they wait for each other"
+    finally:
+        go_on.set()
+        event.remove(ledger._engine, "before_cursor_execute", stop)
+    _raise(one)
+    _raise(two)
+    return True
+
+
+def _raise(thread: _Thread) -> None:
+    if thread.fault is not None:
+        raise thread.fault
+
+
+def _waits(ledger: Ledger) -> bool:
+    with ledger._engine.connect() as c:
+        return bool(
+            c.execute(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                )
+            ).scalar_one()
+        )
+
+
+def _check_to_the_end(ledger: Ledger) -> None:
+    """Work everything off; every order is delivered, every page billed once or left out, every document made once."""
+    ledger.give_back("w")
+    for hold in ledger.holds():
+        if hold.kind is TaskKind.RECEIVE_BATCH:
+            ledger.drop_delivery(hold, who="test", why="")
+        else:
+            ledger.decide_retry(hold, who="test", why="")
+    work_off(ledger)
+    for order in ledger.orders():
+        if order.status is OrderStatus.OPEN:
+            ledger.close_order(order.number, who="test")
+    work_off(ledger)
+    assert ledger.unfinished() == 0
+    for order in ledger.orders():
+        report = ledger.order_report(order.number)
+        assert report is not None
+        assert report.order.status is OrderStatus.DELIVERED
+        assert report.order.items_left == 0
+        assert adds_up(report.pages)
+        assert (report.pages.open, report.pages.held) == (0, 0)
+        assert all(document.conforms for document in report.documents if document.pages)
+        told = [(one.kind, one.subject) for one in ledger.events(order.id) if one.kind in ("packaged", "assembled")]
+        assert len(told) == len(set(told))
+
+
+def _claimed(ledger: Ledger, kind: TaskKind) -> Task:
+    """Work until a task of this kind is due, and claim that one."""
+    while True:
+        [(found, task_id, attempt)] = ledger.dispatch("w", 1)
+        if found is kind:
+            task = ledger.claim(task_id, attempt, "w")
+            assert task is not None
+            return task
+        run_hint(ledger, task_id, attempt)
+
+
+def _all_claimed(ledger: Ledger, kind: TaskKind, count: int) -> list[Task]:
+    return [_claimed(ledger, kind) for _ in range(count)]
+
+
+def _with_held_page(ledger: Ledger, *, pages: int = 2) -> tuple[WorkOrder, Hold]:
+    order = open_order(ledger)
+    receive(ledger, order, pages)
+    ledger.hold(_claimed(ledger, TaskKind.PREPARE_PAGE), "unreadable", "It cannot be read.", who="w")
+    return order, ledger.holds()[0]
+
+
+def _assembly(ledger: Ledger, task: Task) -> Step:
+    pages = [page for page in ledger.pages_of_batch(task.subject_id) if not page.excluded]  # type: ignore[arg-type]
+    return lambda: ledger.record_assembled(
+        task,
+        [PlannedDocument(title="all", pages=tuple(page.id for page in pages))],
+        {},
+        seen={page.id: page.prepared for page in pages},
+        who="w",
+        reads_text=True,
+    )
+
+
+def _prepared(ledger: Ledger, task: Task, late: Exclusion | None = None) -> Step:
+    return lambda: ledger.record_prepared(task, sha(1), {}, who="w", late_exclusion=late, reads_text=True)
+
+
+def _recognized(ledger: Ledger, task: Task) -> Step:
+    return lambda: ledger.record_recognized(task, sha(2), None, 0.9, {}, who="w")
+
+
+def _packaged(ledger: Ledger, task: Task) -> Step:
+    return lambda: ledger.record_packaged(task, sha(3), 1, "2u", sha(4), who="w")
+
+
+def a_batch_is_received_and_its_order_is_closed(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    work_off(ledger)
+    return lambda: receive(ledger, order, 1), lambda: ledger.close_order(order.number, who="test")
+
+
+def a_batch_is_received_and_its_order_is_reopened(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    ledger.close_order(order.number, who="test")
+    return lambda: receive(ledger, order, 1), lambda: ledger.reopen_order(order.number, who="test")
+
+
+def the_same_delivery_is_received_twice(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    return (
+        lambda: receive(ledger, order, 1, digest="same"),
+        lambda: receive(ledger, order, 1, digest="same"),
+    )
+
+
+def two_batches_of_one_name_are_received(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    return lambda: receive(ledger, order, 1, "box"), lambda: receive(ledger, order, 1, "box")
+
+
+def an_order_is_closed_twice(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    work_off(ledger)
+    return lambda: ledger.close_order(order.number, who="a"), lambda: ledger.close_order(order.number, who="b")
+
+
+def an_order_is_closed_and_its_last_document_packaged(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    task = _claimed(ledger, TaskKind.PACKAGE_DOCUMENT)
+    return lambda: ledger.close_order(order.number, who="a"), _packaged(ledger, task)
+
+
+def an_order_is_reopened_and_its_last_document_packaged(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    ledger.close_order(order.number, who="test")
+    task = _claimed(ledger, TaskKind.PACKAGE_DOCUMENT)
+    return lambda: ledger.reopen_order(order.number, who="a"), _packaged(ledger, task)
+
+
+def an_order_is_reopened_and_delivered(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    ledger.close_order(order.number, who="test")
+    task = _claimed(ledger, TaskKind.DELIVER_ORDER)
+    return (
+        lambda: ledger.reopen_order(order.number, who="a"),
+        lambda: ledger.record_delivered(task, "outbox/x", {}, [], who="w"),
+    )
+
+
+def the_last_two_documents_are_packaged(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    receive(ledger, order, 1)
+    ledger.close_order(order.number, who="test")
+    one, two = _all_claimed(ledger, TaskKind.PACKAGE_DOCUMENT, 2)
+    return _packaged(ledger, one), _packaged(ledger, two)
+
+
+def the_last_two_pages_are_read(ledger: Ledger) -> tuple[Step, Step]:
+    receive(ledger, open_order(ledger), 2)
+    one, two = _all_claimed(ledger, TaskKind.RECOGNIZE_PAGE, 2)
+    return _recognized(ledger, one), _recognized(ledger, two)
+
+
+def the_last_two_pages_are_prepared_and_held(ledger: Ledger) -> tuple[Step, Step]:
+    receive(ledger, open_order(ledger), 2)
+    one, two = _all_claimed(ledger, TaskKind.PREPARE_PAGE, 2)
+    return _prepared(ledger, one), lambda: ledger.hold(two, "unreadable", "No.", who="w")
+
+
+def the_last_two_rolls_are_written(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger, film=True)
+    receive(ledger, order, 1)
+    ledger.close_order(order.number, who="test")
+    plan = _claimed(ledger, TaskKind.PLAN_ROLLS)
+    ledger.record_planned(plan, [("R1", 1, 1, "{}"), ("R2", 1, 1, "{}")], who="w")
+    one, two = _all_claimed(ledger, TaskKind.WRITE_ROLL, 2)
+    return (
+        lambda: ledger.record_roll_written(one, "film/1", who="w"),
+        lambda: ledger.record_roll_written(two, "film/2", who="w"),
+    )
+
+
+def a_late_page_is_prepared_and_its_batch_assembled(ledger: Ledger) -> tuple[Step, Step]:
+    _, hold = _with_held_page(ledger)
+    assembly = _claimed(ledger, TaskKind.ASSEMBLE_BATCH)
+    ledger.decide_retry(hold, who="a", why="")
+    late = _claimed(ledger, TaskKind.PREPARE_PAGE)
+    return _prepared(ledger, late), _assembly(ledger, assembly)
+
+
+def a_late_blank_is_prepared_and_its_batch_assembled(ledger: Ledger) -> tuple[Step, Step]:
+    _, hold = _with_held_page(ledger)
+    assembly = _claimed(ledger, TaskKind.ASSEMBLE_BATCH)
+    ledger.decide_retry(hold, who="a", why="")
+    late = _claimed(ledger, TaskKind.PREPARE_PAGE)
+    return _prepared(ledger, late, Exclusion.BLANK), _assembly(ledger, assembly)
+
+
+def _decisions(ledger: Ledger, hold: Hold) -> dict[str, Step]:
+    assert hold.page_id is not None
+    page_id = hold.page_id
+    return {
+        "retried": lambda: ledger.decide_retry(hold, who="a", why=""),
+        "released": lambda: ledger.decide_release(hold, who="a", why=""),
+        "waived": lambda: ledger.decide_exclude(hold, Exclusion.WAIVED, who="a", why=""),
+        "replaced": lambda: ledger.replace_page(page_id, "again.tif", sha(5), who="a", why=""),
+    }
+
+
+def _decided_while_assembled(decision: str) -> Callable[[Ledger], tuple[Step, Step]]:
+    def situation(ledger: Ledger) -> tuple[Step, Step]:
+        _, hold = _with_held_page(ledger)
+        assembly = _claimed(ledger, TaskKind.ASSEMBLE_BATCH)
+        return _decisions(ledger, hold)[decision], _assembly(ledger, assembly)
+
+    situation.__name__ = f"a_page_is_{decision}_and_its_batch_assembled"
+    return situation
+
+
+def _decided_twice(one: str, two: str) -> Callable[[Ledger], tuple[Step, Step]]:
+    def situation(ledger: Ledger) -> tuple[Step, Step]:
+        _, hold = _with_held_page(ledger)
+        run_hint(ledger, *ledger.dispatch("w", 1)[0][1:])
+        run_hint(ledger, *ledger.dispatch("w", 1)[0][1:])
+        decisions = _decisions(ledger, hold)
+        return decisions[one], decisions[two]
+
+    situation.__name__ = f"a_page_is_{one}_and_{two}"
+    return situation
+
+
+def a_page_is_waived_and_the_last_other_read(ledger: Ledger) -> tuple[Step, Step]:
+    _, hold = _with_held_page(ledger)
+    other = _claimed(ledger, TaskKind.RECOGNIZE_PAGE)
+    return _decisions(ledger, hold)["waived"], _recognized(ledger, other)
+
+
+def the_reaper_comes_while_a_task_ends(ledger: Ledger) -> tuple[Step, Step]:
+    receive(ledger, open_order(ledger), 1)
+    return ledger.reap, _prepared(ledger, _claimed(ledger, TaskKind.PREPARE_PAGE))
+
+
+def a_task_ends_while_the_reaper_comes(ledger: Ledger) -> tuple[Step, Step]:
+    return the_reaper_comes_while_a_task_ends(ledger)[::-1]  # type: ignore[return-value]
+
+
+def two_reapers_come(ledger: Ledger) -> tuple[Step, Step]:
+    receive(ledger, open_order(ledger), 3)
+    _all_claimed(ledger, TaskKind.PREPARE_PAGE, 2)
+    return ledger.reap, ledger.reap
+
+
+def a_floor_stops_while_its_task_ends(ledger: Ledger) -> tuple[Step, Step]:
+    receive(ledger, open_order(ledger), 1)
+    task = _claimed(ledger, TaskKind.PREPARE_PAGE)
+    return _prepared(ledger, task), lambda: ledger.give_back("w")
+
+
+def a_document_is_packaged_while_tasks_are_handed_out(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    task = _claimed(ledger, TaskKind.PACKAGE_DOCUMENT)
+    receive(ledger, order, 3)
+    return lambda: ledger.dispatch("w", 2), _packaged(ledger, task)
+
+
+def one_place_is_announced_twice(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+
+    def announce() -> object:
+        return ledger.announce_delivery(source="/in/x", name="x", order_number=order.number, moves=True, who="w")
+
+    def take() -> None:
+        _, task_id = announce()  # type: ignore[misc]
+        if task := ledger.claim_at_once(task_id, "w"):
+            ledger.record_refused_delivery(task, task.subject_id, "no", who="w")  # type: ignore[arg-type]
+
+    return take, take
+
+
+PAIRS = [("waived", "replaced"), ("replaced", "waived"), ("replaced", "replaced"), ("replaced", "retried"),
+         ("retried", "replaced"), ("released", "waived"), ("waived", "released")]  # fmt: skip
+SITUATIONS = [
+    a_batch_is_received_and_its_order_is_closed,
+    a_batch_is_received_and_its_order_is_reopened,
+    the_same_delivery_is_received_twice,
+    two_batches_of_one_name_are_received,
+    an_order_is_closed_twice,
+    an_order_is_closed_and_its_last_document_packaged,
+    an_order_is_reopened_and_its_last_document_packaged,
+    an_order_is_reopened_and_delivered,
+    the_last_two_documents_are_packaged,
+    the_last_two_pages_are_read,
+    the_last_two_pages_are_prepared_and_held,
+    the_last_two_rolls_are_written,
+    a_late_page_is_prepared_and_its_batch_assembled,
+    a_late_blank_is_prepared_and_its_batch_assembled,
+    *(_decided_while_assembled(decision) for decision in ("retried", "waived", "replaced")),
+    *(_decided_twice(*pair) for pair in PAIRS),
+    a_page_is_waived_and_the_last_other_read,
+    the_reaper_comes_while_a_task_ends,
+    a_task_ends_while_the_reaper_comes,
+    two_reapers_come,
+    a_floor_stops_while_its_task_ends,
+    a_document_is_packaged_while_tasks_are_handed_out,
+    one_place_is_announced_twice,
+]
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.__name__)
+def test_whenever_they_meet_nothing_is_lost_or_doubled(
+    ledgers: Callable[[], Ledger], situation: Callable[[Ledger], tuple[Step, Step]], turned: bool
+) -> None:
+    at = 1
+    while True:
+        ledger = ledgers()
+        first, second = situation(ledger)[:: -1 if turned else 1]
+        if not _meet(ledger, first, second, at=at):
+            return
+        _check_to_the_end(ledger)
+        at += 1
