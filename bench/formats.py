@@ -33,6 +33,7 @@ FLAT_LEVELS = 3.0  # spread of a page that shows nothing, so that nothing can be
 CELL_PX = (330, 300)
 CELLS_A_ROW = 5
 MOST_PAGES_SHOWN = 3
+COUNTED = ("right", "look", "held", "failed")
 RENDER_PX = 900
 
 
@@ -69,7 +70,7 @@ def run() -> None:
     for name, of_file in {"source": sources, **outcomes}.items():
         contact_sheet(of_file).save(OUT / f"formats-{name.lower()}.png")
     print_table(
-        ("file", *(f"{name}" for name in programs)),
+        ("file", *programs),
         [(file.name, *(words(outcomes[name][file.name]) for name in programs)) for file in files],
     )
     print_table(
@@ -80,9 +81,6 @@ def run() -> None:
         ],
     )
     print(f"Contact sheets: {OUT}/formats-*.png")
-
-
-COUNTED = ("right", "look", "held", "failed")
 
 
 def words(outcome: Outcome) -> str:
@@ -104,12 +102,16 @@ def by_platen(file: Path, scratch: Path) -> Outcome:
 
 
 def by_ocrmypdf(file: Path, scratch: Path) -> Outcome:
-    """The file through OCRmyPDF, which asks to be told the resolution of images that state none."""
+    """The file through OCRmyPDF; if it fails, once more with a resolution told, as it asks for where none is stated.
+
+    Told always, the resolution would be put in the place of what the file states.
+    """
     out = scratch / "ocrmypdf.pdf"
     out.unlink(missing_ok=True)
-    done = run_program(
-        [peers.ocrmypdf(), "--quiet", "--output-type", "pdfa", "--image-dpi", IMAGE_DPI, "--jobs", "1", file, out]
-    )
+    command = [peers.ocrmypdf(), "--quiet", "--output-type", "pdfa", "--jobs", "1"]
+    done = run_program([*command, file, out])
+    if not out.exists():
+        done = run_program([*command, "--image-dpi", IMAGE_DPI, file, out])
     if not out.exists():
         return Outcome(word="failed", sentence=f"exit {done.exit_code}: {last_line(done.stderr)}")
     return Outcome(word="converted", pages=pdf_pages(out))
@@ -129,9 +131,7 @@ def judged(made: Outcome, sources: tuple[Grey, ...]) -> Outcome:
     if len(made.pages) != len(sources):
         return Outcome(word="look", sentence=f"{len(made.pages)} pages of {len(sources)}", pages=made.pages)
     alike = min(likeness(page, source) for page, source in zip(made.pages, sources, strict=True))
-    if alike < ALIKE:
-        return Outcome(word="look", sentence=f"likeness {alike:.2f}", pages=made.pages)
-    return Outcome(word="right", pages=made.pages)
+    return Outcome(word="right" if alike >= ALIKE else "look", sentence=f"likeness {alike:.2f}", pages=made.pages)
 
 
 def likeness(page: Grey, source: Grey) -> float:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import OUT, ROOT
+from bench import ROOT
 
 PEERS = ROOT / "bench" / ".peers"
 # Made from the one line `ocrmypdf==17.13.0` by `uv pip compile --universal --generate-hashes`.
@@ -35,7 +35,6 @@ def ocrmypdf() -> str:
         raise NoPeer(f"OCRmyPDF needs these system packages: {' '.join(missing)}.")
     complete = PEERS / ".complete"
     if not complete.exists() or complete.read_bytes() != LOCK.read_bytes():
-        OUT.mkdir(exist_ok=True)
         print(f"Installing the peers into {PEERS.relative_to(ROOT)}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(PEERS)], check=True)
         pip = [str(PEERS / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -53,7 +52,11 @@ def tesseract_languages() -> frozenset[str]:
 
 
 def versions() -> str:
-    """The peers' versions in one line."""
-    tesseract = subprocess.run(["tesseract", "--version"], capture_output=True, text=True, check=True).stdout
+    """The peers' versions in one line.
+
+    Raises:
+        NoPeer: as `ocrmypdf` does.
+    """
     own = subprocess.run([ocrmypdf(), "--version"], capture_output=True, text=True, check=True).stdout
+    tesseract = subprocess.run(["tesseract", "--version"], capture_output=True, text=True, check=True).stdout
     return f"OCRmyPDF {own.strip()}, {tesseract.splitlines()[0]}"

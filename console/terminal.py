@@ -50,6 +50,8 @@ from workers.floor import run_floor
 
 HELD_EXIT = 3
 HEARTBEAT_S = 3.0
+MOST_PAGES = 1_000_000_000
+MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,6 +97,9 @@ def main() -> None:
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
         sys.exit(1)
+    except UnicodeEncodeError:
+        err.print("[red]platen:[/] what was typed is no text in UTF-8")
+        sys.exit(2)
     except ValidationError as error:
         for fault in error.errors():
             name = "PLATEN_" + "_".join(str(part) for part in fault["loc"]).upper()
@@ -178,7 +183,7 @@ def convert(
         if converted.pdf is not None:
             out.print(f"{converted.pdf}: {len(converted.pages)} pages, PDF/A-{converted.flavour}")
         for held in converted.held:
-            err.print(f"Held: {held.file}, page {held.page_number}: {held.sentence}", markup=False)
+            err.print(_shown(f"Held: {held.file}, page {held.page_number}: {held.sentence}"), markup=False)
     if converted.held:
         raise typer.Exit(HELD_EXIT)
 
@@ -191,7 +196,7 @@ def order_open(
     service: Annotated[list[Service] | None, typer.Option(help="imaging (default), film; may be given twice.")] = None,
     priority: Annotated[Priority, typer.Option()] = Priority.NORMAL,
     due: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
-    expect_pages: Annotated[int | None, typer.Option(min=0)] = None,
+    expect_pages: Annotated[int | None, typer.Option(min=0, max=MOST_PAGES)] = None,
     series: Annotated[str, typer.Option(help="Records series.")] = "",
     title: Annotated[str, typer.Option()] = "",
     box: Annotated[list[str] | None, typer.Option(help="Box barcode; may be given often.")] = None,
@@ -403,7 +408,7 @@ def held_list(as_json: Json = False) -> None:
 
 
 @held_app.command("show")
-def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)], as_json: Json = False) -> None:
     """One held thing with what was measured on it."""
     with _bureau() as bureau:
         hold = review.hold_with_id(bureau, hold_id)
@@ -425,21 +430,27 @@ def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Js
 
 
 @held_app.command("release")
-def held_release(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, as_json: Json = False) -> None:
+def held_release(
+    hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)], why: Why, as_json: Json = False
+) -> None:
     """Go on as it is, in spite of the refusal."""
     with _decision(hold_id, "released", as_json) as (bureau, hold):
         review.release(bureau, hold, who=_who(), why=why)
 
 
 @held_app.command("retry")
-def held_retry(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, as_json: Json = False) -> None:
+def held_retry(
+    hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)], why: Why, as_json: Json = False
+) -> None:
     """Do the same again."""
     with _decision(hold_id, "due again", as_json) as (bureau, hold):
         review.retry(bureau, hold, who=_who(), why=why)
 
 
 @held_app.command("waive")
-def held_waive(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, as_json: Json = False) -> None:
+def held_waive(
+    hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)], why: Why, as_json: Json = False
+) -> None:
     """Do without the page (or the repeated delivery); it is not billed."""
     with _decision(hold_id, "waived", as_json) as (bureau, hold):
         review.waive(bureau, hold, who=_who(), why=why)
@@ -447,7 +458,7 @@ def held_waive(hold_id: Annotated[int, typer.Argument(metavar="ID")], why: Why, 
 
 @held_app.command("rescan")
 def held_rescan(
-    hold_id: Annotated[int, typer.Argument(metavar="ID")],
+    hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)],
     why: Why,
     scan: Annotated[Path | None, typer.Option(help="The new scan; without it the page waits for one.")] = None,
     as_json: Json = False,
@@ -790,7 +801,7 @@ def _print_hold(hold: dict[str, Any]) -> None:
         )
         if text
     )
-    out.print(f"{hold['id']}  {hold['code']}  {place}\n    {hold['sentence']}", markup=False)
+    out.print(f"{hold['id']}  {hold['code']}  {_shown(place)}\n    {_shown(hold['sentence'])}", markup=False)
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -806,9 +817,14 @@ def _print_json(answer: object) -> None:
     sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=1) + "\n")
 
 
+def _shown(text: str) -> str:
+    """Text from outside, without what a terminal would take for an instruction."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
 def _safe(text: str) -> str:
     """Text from outside, without what a terminal or the table would take for an instruction."""
-    return escape("".join(c if c.isprintable() else "�" for c in text))
+    return escape(_shown(text))
 
 
 def _plain(error: Exception) -> str:

@@ -97,10 +97,10 @@ def read_rate_card(path: Path) -> RateCard:
         card = RateCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise BadRateCard(f"There is no rate card {path.name} in {path.parent}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadRateCard(f"{path.name}: {error}") from error
     except ValidationError as error:
         raise BadRateCard("\n".join(f"{path.name}, {sentence}" for sentence in _sentences(error))) from error
+    except (ValueError, RecursionError) as error:  # bad TOML, no UTF-8, a number of 5,000 digits, nested too deeply
+        raise BadRateCard(f"{path.name}: {error}") from error
     for fee in card.fee:
         others = [other for other in card.fee if other.code == fee.code and other is not fee]
         if any(_overlap(fee, other) for other in others):

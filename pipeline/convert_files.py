@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import time
@@ -15,7 +16,7 @@ from typing import ClassVar
 from PIL import Image
 
 from pipeline.convert import PrepareJob, RecognizeJob, prepare_file, recognize_file
-from pipeline.intake import scan_files
+from pipeline.intake import keepable, scan_files
 from pipeline.packaging import DocumentJob, write_document
 from pipeline.profile import Profile
 from pipeline.sandbox import Sandbox
@@ -75,6 +76,7 @@ class _Source:
     name: str
     path: Path
     index: int
+    refusal: Refusal | None = None
 
 
 def convert_files(
@@ -140,12 +142,14 @@ def _sources(inputs: Sequence[Path], out: Path, sandbox: Sandbox) -> Iterator[_S
         for name in scan_files(path):
             if (root / name).resolve() == out.resolve():
                 continue  # what was written last time is no scan
+            shown = keepable(name if path.is_dir() else str(path))
             try:
                 count = sandbox.call("Counting pages", page_count, root / name)
-            except Refusal:
-                count = 1  # preparing it will tell what is wrong
+            except Refusal as refusal:
+                yield _Source(shown, root / name, 0, refusal)
+                continue
             for index in range(count):
-                yield _Source(name if path.is_dir() else str(path), root / name, index)
+                yield _Source(shown, root / name, index)
 
 
 def _convert_one(
@@ -162,6 +166,8 @@ def _convert_one(
         name=f"{number:06d}",
     )
     try:
+        if source.refusal is not None:
+            raise source.refusal
         return sandbox.call("Converting the page", _convert_page, job, profile, source.name)
     except Refusal as refusal:
         return HeldPage(file=source.name, page_number=source.index + 1, code=refusal.code, sentence=refusal.sentence)
@@ -210,9 +216,13 @@ def _write(sandbox: Sandbox, pages: Sequence[ConvertedPage], out: Path, profile:
     report = sandbox.call("Writing the PDF", write_document, job, timeout_s=120 + 0.5 * len(pages))
     if not report.passed:
         raise NotPdfA(report.flavour, list(report.problems))
-    part = out.with_name(f".{out.name}.part")
-    shutil.copyfile(job.out, part)
-    part.replace(out)
+    part = out.with_name(f".platen-{secrets.token_hex(8)}.part")  # the name of `out` may be as long as names can be
+    try:
+        shutil.copyfile(job.out, part)
+        part.replace(out)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _write_image(prepared: Path, target: Path) -> None:

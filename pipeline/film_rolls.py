@@ -9,6 +9,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+from PIL import Image
+
 from pipeline.bureau import Bureau
 from pipeline.certificate import write_certificate
 from pipeline.film import FilmDocument, FilmJob, FilmPage, RollPlan, roll_number
@@ -184,9 +187,14 @@ def _write_one_roll(plan: RollPlan, folder: Path, job: FilmJob, calls: tuple[Sta
     def to_bitonal(page: PageImage) -> PageImage:
         for call in calls:
             page = call.stage.run(page, call.settings)
-        return page
+        return page if page.is_bitonal else _in_dots(page)
 
-    write_roll(plan, folder, job, read=read_prepared, to_bitonal=to_bitonal if calls else None)
+    write_roll(plan, folder, job, read=read_prepared, to_bitonal=to_bitonal)
+
+
+def _in_dots(page: PageImage) -> PageImage:
+    """A picture as film can show it: Floyd and Steinberg's error diffusion."""
+    return page.with_pixels(np.array(Image.fromarray(page.grey()).convert("1")) != 0)
 
 
 def _finish_folder(folder: Path, plans: Sequence[RollPlan], job: FilmJob) -> tuple[str, ...]:

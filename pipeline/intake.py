@@ -35,6 +35,8 @@ _JUNK_ENDINGS = (".part", ".tmp", ".crdownload", ".lnk")
 _RESCAN_NAME = re.compile(r"RESCAN-(?P<hold>[0-9]{1,15})\.[^.]+", re.IGNORECASE)
 # line breaks and control signs would break seals, film tables, XMP and printed pages; Cs is what is no UTF-8
 _UNFIT_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# embeddings, overrides and isolates of writing direction: a name with them reads as another one
+_UNFIT_SIGNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 RESCAN_TAKEN = "the rescan that was asked for"
 _SETTLED = "taken in or set aside"
 _NAME_BYTES = 255  # what Linux and the usual network shares take for one name
@@ -80,7 +82,9 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
 def keepable(name: str) -> str:
     """The name in signs that tables and printed pages can hold: a line break and the like as Python writes them."""
     return "".join(
-        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in _UNFIT_CATEGORIES else sign
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) in _UNFIT_CATEGORIES or sign in _UNFIT_SIGNS
+        else sign
         for sign in name
     )
 
@@ -95,6 +99,8 @@ def scan_files(root: Path) -> list[str]:
     """
     if root.is_file():
         return [root.name]
+    if not root.is_dir():  # a pipe, a device
+        return []
     found: list[str] = []
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders[:] = [name for name in folders if not is_junk(name)]

@@ -183,8 +183,10 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
     lines = charges(report.usage, report.charges, card, on=today, delivery=task.round)
     target = package_folder(bureau, order, task.round)
     if not target.is_dir():  # it is there when the power went between writing and recording
-        part = target.with_name(f".{target.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        for stale in target.parent.glob(f".{target.name}.*part"):
+            shutil.rmtree(stale, ignore_errors=True)
+        # a name of this attempt: a worker that was given up may still write, and rename what it finds
+        part = target.with_name(f".{target.name}.{task.attempt}.part")
         documents = [document for document in report.documents if document.pdf is not None]
         with bureau.scratch() as scratch:
             sheet = scratch / "transmittal.pdf"
@@ -255,6 +257,7 @@ def write_bag(job: BagJob) -> None:
     Raises:
         PackageNotSound: the bag does not validate.
     """
+    shutil.rmtree(job.folder, ignore_errors=True)  # this may be the second try, after a crash
     for file in job.files:
         target = job.folder / file.name
         target.parent.mkdir(parents=True, exist_ok=True)

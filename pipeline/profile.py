@@ -148,7 +148,7 @@ def load_profile(path: Path) -> Profile:
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # bad TOML, no UTF-8, a number of 5,000 digits, nested too deeply
         raise BadProfile(f"{path.name}: {error}") from error
     if document.get("name") != path.stem:
         raise BadProfile(f"{path.name}: name must be {path.stem!r}, the file's own name, is {document.get('name')!r}")
@@ -159,8 +159,10 @@ def load_profiles(folder: Path) -> dict[str, Profile]:
     """All profiles of a folder by name.
 
     Raises:
-        BadProfile: any of them is bad; all faults are told at once.
+        BadProfile: there is no such folder, or any of them is bad; all faults are told at once.
     """
+    if not folder.is_dir():
+        raise BadProfile(f"There is no folder with profiles at {folder}. Set PLATEN_PROFILES to where they are.")
     profiles: dict[str, Profile] = {}
     faults: list[str] = []
     for path in sorted(folder.glob("*.toml")):
@@ -229,7 +231,7 @@ def _calls(tables: Any, section: str, origin: str, faults: list[str]) -> tuple[S
         settings = dict(table)
         name = settings.pop("stage", None)
         place = f"{origin}, {section} {number}"
-        if name not in PAGE_STAGES:
+        if not isinstance(name, str) or name not in PAGE_STAGES:
             faults.append(f"{place}: there is no stage {name!r}; there are {', '.join(PAGE_STAGES)}")
             continue
         try:

@@ -8,7 +8,7 @@ from pipeline.assemble import TooManyHeld
 from pipeline.bureau import Bureau
 from pipeline.intake import RepeatedDelivery, finish_interrupted, rescan_pages
 from pipeline.ledger import AWAITING_RESCAN
-from pipeline.model import PAGE_TASKS, Exclusion, Hold, TaskId, TaskKind
+from pipeline.model import PAGE_TASKS, Exclusion, Hold, PageId, TaskId, TaskKind
 from stages.errors import CutEdge, QualityTooLow, RecognitionTimedOut, ResolutionTooLow, SkewTooLarge
 
 RELEASABLE = frozenset(
@@ -79,7 +79,7 @@ def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:
     Raises:
         CannotDecide: it is not a page that is held.
     """
-    _check_is_page(hold)
+    _held_page(hold)
     if hold.code == AWAITING_RESCAN:
         return hold.sentence
     sentence = (
@@ -97,14 +97,13 @@ def rescan(bureau: Bureau, hold: Hold, scan: Path, *, who: str, why: str) -> Non
         CannotDecide: it is not a page that is held, or the scan is of several pages.
         HeldNoLonger: somebody was quicker.
     """
-    _check_is_page(hold)
+    page_id = _held_page(hold)
     if (pages := rescan_pages(bureau, scan)) != 1:
         raise CannotDecide(f"{scan.name} has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
-    bureau.ledger.replace_page(hold.page_id, scan.name, bureau.store.put_file(scan.resolve()), who=who, why=why)
+    bureau.ledger.replace_page(page_id, scan.name, bureau.store.put_file(scan.resolve()), who=who, why=why)
 
 
-def _check_is_page(hold: Hold) -> None:
+def _held_page(hold: Hold) -> PageId:
     if hold.page_id is None:
-        raise CannotDecide(
-            f"Only a page can be rescanned; this is {hold.kind.value}. Retry it, or see: platen held show"
-        )
+        raise CannotDecide(f"Only a page can be rescanned; this is {hold.kind.value}. Retry it.")
+    return hold.page_id

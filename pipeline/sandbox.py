@@ -124,6 +124,7 @@ class _Child:
     def __init__(self, memory_limit_mb: int) -> None:
         self.calls = 0
         self.dead = False
+        self._talking = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.sandbox", str(memory_limit_mb)],
             stdin=subprocess.PIPE,
@@ -137,14 +138,17 @@ class _Child:
         self.calls += 1
         assert self._process.stdin is not None and self._process.stdout is not None
         frame = pickle.dumps(call)
-        try:
-            self._process.stdin.write(struct.pack(">Q", len(frame)) + frame)
-            self._process.stdin.flush()
-        except OSError as error:
-            raise _ChildDied from error
-        deadline = time.monotonic() + timeout_s
-        (size,) = struct.unpack(">Q", self._read(8, deadline))
-        return pickle.loads(self._read(size, deadline))
+        with self._talking:
+            if self.dead:
+                raise _ChildDied
+            try:
+                self._process.stdin.write(struct.pack(">Q", len(frame)) + frame)
+                self._process.stdin.flush()
+            except OSError as error:
+                raise _ChildDied from error
+            deadline = time.monotonic() + timeout_s
+            (size,) = struct.unpack(">Q", self._read(8, deadline))
+            return pickle.loads(self._read(size, deadline))
 
     def _read(self, size: int, deadline: float) -> bytes:
         assert self._process.stdout is not None
@@ -165,10 +169,11 @@ class _Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        with self._talking:  # whoever reads from it has seen its end; a number freed before could be a new file's
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
 
 
 class _Raised:

@@ -26,10 +26,16 @@ class Settings(BaseSettings):
     store_url: str = Field("", description="folder of the store; empty: store/ in the home")
     profiles: Path = Field(HERE.parent / "profiles", description="folder with profiles (*.toml) and rates/*.toml")
     workers: int = Field(default_factory=_cpus, ge=1, le=256, description="pages worked on at the same time")
-    settle_seconds: float = Field(10.0, ge=0, description="a folder unchanged for this long is taken in")
-    scan_seconds: float = Field(2.0, gt=0, description="pause between looks at the inbox")
-    task_timeout_seconds: float = Field(600.0, gt=0, description="a page that takes longer is stopped and held")
-    memory_limit_mb: int = Field(6144, ge=512, description="address space of one process that works on pages")
+    settle_seconds: float = Field(
+        10.0, ge=0, allow_inf_nan=False, description="a folder unchanged for this long is taken in"
+    )
+    scan_seconds: float = Field(2.0, gt=0, allow_inf_nan=False, description="pause between looks at the inbox")
+    task_timeout_seconds: float = Field(
+        600.0, gt=0, allow_inf_nan=False, description="a page that takes longer is stopped and held"
+    )
+    memory_limit_mb: int = Field(
+        6144, ge=512, le=1 << 20, description="address space of one process that works on pages"
+    )
     min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
@@ -37,6 +43,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if "://" in value and not value.startswith("file:///"):
+            raise ValueError("only a folder can be the store: write its path, or file:///path")
+        return value
 
     @field_validator("broker_url")
     @classmethod

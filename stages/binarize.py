@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
-from stages.analysis import Analysis, analysis_of
+from stages.analysis import Analysis, analysis_of, letter_like
 from stages.page_image import MM_PER_INCH, Box, PageImage, Reading
 from stages.settings import StageSettings
 
@@ -86,6 +86,13 @@ PICTURE_DETAIL_MM = (2.0, 6.0)  # letters are closed over, then what is left is 
 PICTURE_DETAIL_LEVELS = 5.0  # two photographs have 9 and 12, text in a deep gutter shadow 2
 
 
+# A page that is a picture: hardly any letters, and a good part of it neither paper nor ink. Of the real scans with so
+# few letters, written ones have at most 0.05 of their pixels between these shares of the brightest part, pictures 0.59.
+PICTURE_MOST_LETTERS = 30
+PICTURE_TONE_FRACTION = 0.25
+TONE_SHARES = (0.12, 0.85)
+
+
 class Settings(StageSettings):
     """Settings of `binarize`.
 
@@ -127,7 +134,8 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     Grey or colour in, bool of the same size out (True white). A bitonal page comes back as it is, with its scanner's
     stream. The paper is evened out inside, noise is smoothed first, and faint marks live where they hang on to sure
     ink. Then the letters are counted: if too few are left, NICK and then Otsu are tried, and if they fail too the page
-    stays grey, with `binarize.method` = "kept-grey" for a person to see.
+    stays grey, with `binarize.method` = "kept-grey" for a person to see. So does a page that is one picture with hardly
+    a letter on it: no threshold does it justice.
 
     Readings: `method` ("bitonal", "edges", "nick", "otsu", "kept-grey", or "blank" where nothing stands out from the
     paper), `threshold` (Otsu's, with paper at 255), `noise_levels`, `ink_fraction`, `letters_kept_fraction`,
@@ -138,6 +146,8 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     """
     if page.is_bitonal:
         return page.with_readings("binarize", method="bitonal")
+    if _is_picture(analysis_of(page)):
+        return page.with_readings("binarize", method="kept-grey", pictures=1)
     plain, is_negative = _dark_on_light(page)
     grey = plain.grey()
     analysis = analysis_of(plain)
@@ -162,6 +172,19 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     return page.with_pixels(white).with_readings(
         "binarize", ink_fraction=1.0 - _share(white), pictures=len(pictures), **readings
     )
+
+
+def _is_picture(analysis: Analysis) -> bool:
+    """Whether the page is a photograph, a tone scale or a coloured sheet rather than writing."""
+    letters = letter_like(analysis.stats, shape=analysis.grey.shape, dpi=analysis.dpi)
+    if int(np.count_nonzero(letters)) > PICTURE_MOST_LETTERS:
+        return False
+    sample = analysis.grey[::2, ::2]
+    brightest = float(np.percentile(sample, 95))
+    if brightest < DARK_PAGE_LEVEL:
+        return True  # not even the lightest part is paper
+    middle = (sample > TONE_SHARES[0] * brightest) & (sample < TONE_SHARES[1] * brightest)
+    return _share(middle) > PICTURE_TONE_FRACTION
 
 
 def _dark_on_light(page: PageImage) -> tuple[PageImage, bool]:

@@ -52,6 +52,17 @@ class TooLarge(Refusal):
         )
 
 
+class TooManyPages(Refusal):
+    """The file has more pages than one file may have."""
+
+    code = "too-many-pages"
+
+    def __init__(self, pages: int, limit: int) -> None:
+        super().__init__(
+            f"The file has {pages:,} pages; one file may have {limit:,}. Part it into smaller files, then drop it again."
+        )
+
+
 class SkewTooLarge(Refusal):
     """The page is turned by more than the profile levels."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from pydantic import Field
 
-from stages.errors import Refusal, ResolutionTooLow, UnreadableImage
+from stages.errors import Refusal, ResolutionTooLow, TooManyPages, UnreadableImage
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 from stages.raster import CM_PER_INCH, Raster, check_size, from_pillow, plausible_dpi, without_idle_colour
@@ -38,6 +38,8 @@ SMALLEST_SHEET_MM = 105.0  # the short side of A6
 REDUCED_PAGE_MM = 70.0  # 830 pixels at 300 dpi: what is smaller is a cut-out, not a page
 SAME_DPI_FRACTION = 0.01  # axes that differ by less are the same resolution, written inexactly
 SMALL_FILE_BYTES = 1 << 20
+# every page opens the file anew, so n pages cost n² steps; 1.8 MB of PDF can claim 300,000 pages. A box holds 2,500.
+MOST_PAGES_A_FILE = 10_000
 SNIFFED_BYTES = 1024  # readers find "%PDF-" anywhere in these (ISO 32000-1, annex H.3.4.1)
 
 _PILLOW_FORMATS: Final = {
@@ -75,12 +77,16 @@ def page_count(path: Path) -> int:
 
     Raises:
         UnreadableImage: it is no image or PDF, is locked, or its list of pages is damaged or cut off.
+        TooManyPages: it has more than `MOST_PAGES_A_FILE`.
     """
     kind = _known_kind(path)
     try:
-        if kind == "PDF":
-            return pdf_page_count(path)
-        return len(page_offsets(path)) if kind == "TIFF" else 1
+        if kind not in ("PDF", "TIFF"):
+            return 1
+        count = pdf_page_count(path) if kind == "PDF" else len(page_offsets(path))
+        if count > MOST_PAGES_A_FILE:
+            raise TooManyPages(count, MOST_PAGES_A_FILE)
+        return count
     except Refusal:
         raise
     except Exception as error:

@@ -13,11 +13,11 @@ from workers.broker import broker, bureau_of_process
 
 log = logging.getLogger(__name__)
 
-_finished: list[Callable[[int], None]] = []
+_finished: list[Callable[[int, int], None]] = []
 
 
-def when_finished(callback: Callable[[int], None]) -> None:
-    """Have `callback(task id)` called whenever an actor of this process ends."""
+def when_finished(callback: Callable[[int, int], None]) -> None:
+    """Have `callback(task id, attempt)` called whenever an actor of this process ends."""
     _finished.append(callback)
 
 
@@ -30,11 +30,11 @@ def _work(task_id: int, attempt: int, owner: str) -> None:
     try:
         run_task(bureau_of_process(), TaskId(task_id), attempt, owner=owner)
     except Exception:
-        # the ledger could not be reached: the task comes back when its lease or its worker's heartbeat runs out
+        # the ledger could not be reached: the feeder finds the task running there and in nobody's hands
         log.exception("task %d: its outcome could not be recorded", task_id)
     finally:
         for callback in list(_finished):
-            callback(task_id)
+            callback(task_id, attempt)
 
 
 def _actor(kind: TaskKind, queue: str) -> dramatiq.Actor[[int, int, str], None]:

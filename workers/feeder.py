@@ -24,7 +24,7 @@ class Feeder:
         self._bureau = bureau
         self._owner = owner
         self._window = WINDOW_PER_WORKER * workers
-        self._out: set[int] = set()
+        self._out: set[tuple[int, int]] = set()  # task and attempt: a task can be sent again before it ends here
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -42,10 +42,10 @@ class Feeder:
         self._wake.set()
         self._thread.join()
 
-    def finished(self, task_id: int) -> None:
+    def finished(self, task_id: int, attempt: int) -> None:
         """A task that was sent has ended, one way or another."""
         with self._lock:
-            self._out.discard(task_id)
+            self._out.discard((task_id, attempt))
         self._wake.set()
 
     @property
@@ -53,6 +53,10 @@ class Feeder:
         """How many hints are sent and not ended."""
         with self._lock:
             return len(self._out)
+
+    def _at_work(self) -> set[int]:
+        with self._lock:
+            return {task_id for task_id, _ in self._out}
 
     def _feed(self) -> None:
         heartbeat = reap = time.monotonic()
@@ -63,7 +67,7 @@ class Feeder:
                     self._bureau.ledger.heartbeat(self._owner)
                     heartbeat = now
                 if now - reap >= REAP_S:
-                    if lost := self._bureau.ledger.reap():
+                    if lost := self._bureau.ledger.reap(self._owner, at_work=self._at_work()):
                         log.warning("made %d tasks due again whose worker was lost", lost)
                     reap = now
                 self._top_up()
@@ -78,5 +82,5 @@ class Feeder:
         room = self._window - self.outstanding
         for kind, task_id, attempt in self._bureau.ledger.dispatch(self._owner, room):
             with self._lock:
-                self._out.add(task_id)
+                self._out.add((task_id, attempt))
             ACTORS[kind].send(task_id, attempt, self._owner)

@@ -63,11 +63,16 @@ def run_floor(bureau: Bureau, *, workers: int, until_idle: bool, on_tick: Callab
     try:
         with open_floor(bureau, workers=workers) as (watcher, _):
             while not stop.wait(0.25):
-                if on_tick is not None:
-                    on_tick()
-                # in this order: a delivery is announced before it stops counting as settling
-                if until_idle and not watcher.settling and not bureau.ledger.unfinished():
-                    break
+                try:
+                    if on_tick is not None:
+                        on_tick()
+                    # in this order: a delivery is announced before it stops counting as settling
+                    if until_idle and not watcher.settling and not bureau.ledger.unfinished():
+                        break
+                except Exception:
+                    # the ledger may be away for a moment; watcher and feeder wait for it too
+                    log.exception("looking at the ledger failed")
+                    stop.wait(1.0)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -168,7 +168,7 @@ def _signature(path: Path) -> Signature:
             lines.append((name, stat.st_size, stat.st_mtime_ns))
     except FileNotFoundError:
         return ()  # it changes while it is looked at
-    except OSError as error:
+    except PermissionError as error:
         # a folder in it that may not be read: taking it in tells so, and the other deliveries go on
         return ((f"{error.strerror}", 0, 0),)
     return tuple(lines)

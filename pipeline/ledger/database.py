@@ -13,8 +13,13 @@ import alembic.config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 _BUSY_TIMEOUT_S = 60.0
+_NO_ADDRESS = (
+    "PLATEN_DATABASE_URL is no address of a ledger. Write sqlite:////path/ledger.db or "
+    "postgresql+psycopg://user:password@host/name, or leave it empty."
+)
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
 
 
@@ -27,7 +32,10 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._sqlite = make_url(url).get_backend_name() == "sqlite"
+        try:
+            self._sqlite = make_url(url).get_backend_name() == "sqlite"
+        except (SQLAlchemyError, ValueError) as error:
+            raise LedgerUnusable(_NO_ADDRESS) from error
         if self._sqlite:
             _refuse_network_mount(make_url(url).database)
         self._engine = _engine(url)
@@ -38,7 +46,7 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version of the house."""
-        with self._engine.connect() as connection:
+        with _opened(self._engine) as connection:
             alembic.command.upgrade(_alembic(connection), "head")
             connection.commit()
 
@@ -48,7 +56,7 @@ class Database:
         Raises:
             LedgerUnusable: there are none yet, or they are older or newer.
         """
-        with self._engine.connect() as connection:
+        with _opened(self._engine) as connection:
             current = MigrationContext.configure(connection).get_current_revision()
             head = ScriptDirectory.from_config(_alembic(connection)).get_current_head()
         if current is None:
@@ -91,9 +99,23 @@ def _outcome(connection: Connection, is_sqlite: bool) -> Iterator[None]:
     connection.commit()
 
 
+@contextmanager
+def _opened(engine: Engine) -> Iterator[Connection]:
+    """A first connection, so what fails here is told to whoever set the ledger's address."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        # the driver's own words, without the statement and without the address, which may hold a password
+        raise LedgerUnusable(f"The ledger cannot be opened: {str(error.orig).strip()}") from error
+
+
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        try:
+            return create_engine(url, pool_pre_ping=True)
+        except (SQLAlchemyError, ImportError) as error:  # a kind of database that has no driver here
+            raise LedgerUnusable(_NO_ADDRESS) from error
     # AUTOCOMMIT keeps the driver's hands off: transactions are begun and ended by the statements above
     engine = create_engine(
         url, isolation_level="AUTOCOMMIT", connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}

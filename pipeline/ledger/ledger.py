@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 
-from sqlalchemy import Connection, exists, func, insert, literal_column, null, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import Reports, charges_of, order_from, seal_lines
-from pipeline.ledger.work import add_event, add_tasks, subject_of
+from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
     WEIGHTS,
     BatchId,
@@ -96,8 +95,8 @@ class Ledger(Reports):
             OrderNotOpen: there is an order with this number already.
         """
         with self.write() as c:
-            _insert_if_new(c, t.profiles, digest=profile_digest, name=profile_name, document=profile_document)
-            number = number or f"WO-{year}-{_next_value(c, f'order-{year}'):04d}"
+            c.execute(insert_if_new(c, t.profiles, digest=profile_digest, name=profile_name, document=profile_document))
+            number = number or _free_number(c, year)
             try:
                 order_id = c.execute(
                     insert(t.orders)
@@ -133,7 +132,7 @@ class Ledger(Reports):
             OrderNotOpen: nothing has been received for it.
         """
         with self.write() as c:
-            order = order_from(c, _order_id(c, number))
+            order = _locked_order(c, _order_id(c, number))
             if order.status is not OrderStatus.OPEN:
                 return order
             if not c.scalar(select(exists().where(t.batches.c.order_id == order.id))):
@@ -151,7 +150,7 @@ class Ledger(Reports):
             OrderNotOpen: its film or package is being written at this moment.
         """
         with self.write() as c:
-            order = order_from(c, _order_id(c, number))
+            order = _locked_order(c, _order_id(c, number))
             if order.status is OrderStatus.OPEN:
                 return order
             finishing = (TaskKind.PLAN_ROLLS, TaskKind.WRITE_ROLL, TaskKind.DELIVER_ORDER)
@@ -186,21 +185,23 @@ class Ledger(Reports):
             order_id = None
             if order_number is not None:
                 order_id = c.scalar(select(t.orders.c.id).where(t.orders.c.number == order_number))
-            delivery_id = c.execute(
-                insert(t.deliveries)
-                .values(source=source, name=name, order_number=order_number, moves=moves, seen_ms=t.now_ms())
-                .returning(t.deliveries.c.id)
-            ).scalar_one()
-            add_tasks(c, TaskKind.RECEIVE_BATCH, order_id, [delivery_id])
-            task_id = c.execute(
-                select(t.tasks.c.id).where(
-                    t.tasks.c.kind == TaskKind.RECEIVE_BATCH, t.tasks.c.subject_id == delivery_id
-                )
-            ).scalar_one()
-            if order_id is not None:
-                _lift(c, order_id)
-            add_event(c, order_id, f"delivery {delivery_id}", "seen", who, "done", name=name)
-            return DeliveryId(delivery_id), TaskId(task_id)
+            delivery_id = c.scalar(
+                insert_if_new(
+                    c, t.deliveries,
+                    source=source, name=name, order_number=order_number, moves=moves, seen_ms=t.now_ms(),
+                ).returning(t.deliveries.c.id)
+            )  # fmt: skip
+            if delivery_id is not None:
+                add_tasks(c, TaskKind.RECEIVE_BATCH, order_id, [delivery_id])
+                task_id = c.execute(
+                    select(t.tasks.c.id).where(
+                        t.tasks.c.kind == TaskKind.RECEIVE_BATCH, t.tasks.c.subject_id == delivery_id
+                    )
+                ).scalar_one()
+                add_event(c, order_id, f"delivery {delivery_id}", "seen", who, "done", name=name)
+                return DeliveryId(delivery_id), TaskId(task_id)
+        # another watcher was quicker in between: its claim stands
+        return self.announce_delivery(source=source, name=name, order_number=order_number, moves=moves, who=who)
 
     def record_received(
         self, task: Task, order_id: OrderId, delivery: Delivery, digest: str, pages: Sequence[ReceivedPage], *, who: str
@@ -214,7 +215,7 @@ class Ledger(Reports):
             Fenced: the attempt was taken away.
         """
         with self.write() as c:
-            order = order_from(c, order_id)
+            order = _locked_order(c, order_id)  # or it could be closed beside this, and delivered without the batch
             if order.status is not OrderStatus.OPEN:
                 raise OrderNotOpen(f"Work order {order.number} is {order.status.value}.")
             repeats = c.scalar(
@@ -257,7 +258,6 @@ class Ledger(Reports):
             )
             add_tasks(c, TaskKind.PREPARE_PAGE, order_id, page_ids)
             _add_items(c, order_id, 1)
-            _lift(c, order_id)
             c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order.number))
             add_event(
                 c, order_id, f"batch {batch_id}", "received", who, "done",
@@ -312,6 +312,9 @@ class Ledger(Reports):
         page_id = task.subject_id
         with self.write() as c:
             seconds = self._end_attempt(c, task, state=TaskState.DONE)
+            # a page that was held and decided finds its batch assembled, or about to be; the batch is locked before
+            # the page, as assembly does, or the two could wait for each other
+            late = not self._settle(c, page_id) and _lock_batch_of(c, page_id)
             c.execute(
                 update(t.pages)
                 .where(t.pages.c.id == page_id)
@@ -321,8 +324,7 @@ class Ledger(Reports):
                 c, task.order_id, f"page {page_id}", "prepared", who, "done",
                 output=prepared, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
-            # a page that was held and decided finds its batch assembled, or about to be
-            if not self._settle(c, page_id) and _lock_batch_of(c, page_id):
+            if late:
                 self._late_page(c, page_id, task, late_exclusion, reads_text)
 
     def _late_page(
@@ -547,7 +549,7 @@ class Ledger(Reports):
     def _when_items_done(self, c: Connection, order_id: int) -> None:
         """A closed order with nothing left is filmed, or delivered.
 
-        Both roads here (the last document, the closing) have just updated the order's row, so they cannot both miss it.
+        Both roads here (the last document, the closing) hold the order's row, so they cannot both miss it.
         """
         order = order_from(c, order_id)
         if order.status is not OrderStatus.CLOSED or order.items_left:
@@ -678,7 +680,11 @@ class Ledger(Reports):
             if not _unhold(c, hold.id, TaskState.DUE):
                 return
             subject_id = c.execute(select(t.tasks.c.subject_id).where(t.tasks.c.id == hold.id)).scalar_one()
-            _insert_if_new(c, t.waivers, kind=hold.kind.value, subject_id=subject_id, code=hold.code, who=who, why=why)
+            c.execute(
+                insert_if_new(
+                    c, t.waivers, kind=hold.kind.value, subject_id=subject_id, code=hold.code, who=who, why=why
+                )
+            )
             if hold.kind is TaskKind.RECEIVE_BATCH:
                 c.execute(update(t.deliveries).where(t.deliveries.c.id == subject_id).values(accept_repeat=True))
             _decided(c, hold, "released", who, why)
@@ -744,8 +750,22 @@ def _order_id(c: Connection, number: str) -> OrderId:
     return OrderId(order_id)
 
 
+def _locked_order(c: Connection, order_id: OrderId) -> WorkOrder:
+    """The order as it stands until this transaction ends: nobody closes, reopens or finishes it beside."""
+    # without the key share whoever writes a row of the order (history, pages) would have to wait too
+    c.execute(select(t.orders.c.id).where(t.orders.c.id == order_id).with_for_update(key_share=True))
+    return order_from(c, order_id)
+
+
+def _free_number(c: Connection, year: int) -> str:
+    """The next number of the year that no order was given by hand."""
+    while True:
+        number = f"WO-{year}-{_next_value(c, f'order-{year}'):04d}"
+        if not c.scalar(select(exists().where(t.orders.c.number == number))):
+            return number
+
+
 def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
-    _lock_batch_of(c, page_id)
     dropped = c.execute(
         update(t.tasks)
         .where(
@@ -757,6 +777,7 @@ def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, 
     ).rowcount
     if not dropped:  # replaced all the same, it would be billed beside its rescan
         raise HeldNoLonger
+    _lock_batch_of(c, page_id)
     old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
     new_id = c.execute(
         insert(t.pages)
@@ -808,26 +829,9 @@ def _add_items(c: Connection, order_id: int, change: int) -> None:
         c.execute(update(t.orders).where(t.orders.c.id == order_id).values(items_left=t.orders.c.items_left + change))
 
 
-def _lift(c: Connection, order_id: int) -> None:
-    """An order that comes back from idling starts level with the busy ones, or it could cash in old credit."""
-    busy = (
-        select(func.min(t.orders.c.virtual_ms))
-        .where(
-            t.orders.c.id != order_id,
-            exists().where(t.tasks.c.order_id == t.orders.c.id, literal_column("tasks.state = 'due'")),
-        )
-        .scalar_subquery()
-    )
-    lowest = c.scalar(select(busy))
-    if lowest is not None:
-        c.execute(
-            update(t.orders).where(t.orders.c.id == order_id, t.orders.c.virtual_ms < lowest).values(virtual_ms=lowest)
-        )
-
-
 def _next_value(c: Connection, name: str, count: int = 1) -> int:
     """Take `count` numbers of a sequence that starts at 1; gives the first of them."""
-    _insert_if_new(c, t.counters, name=name, value=0)
+    c.execute(insert_if_new(c, t.counters, name=name, value=0))
     last = c.execute(
         update(t.counters)
         .where(t.counters.c.name == name)
@@ -835,11 +839,6 @@ def _next_value(c: Connection, name: str, count: int = 1) -> int:
         .returning(t.counters.c.value)
     ).scalar_one()
     return int(last) - count + 1
-
-
-def _insert_if_new(c: Connection, table: object, **values: object) -> None:
-    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
-    c.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
 
 
 def _free_name(c: Connection, order_id: int, name: str) -> str:

@@ -9,11 +9,26 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, literal_column, null, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.database import Database
@@ -33,6 +48,7 @@ DEAD_AFTER_MS = 15_000  # a worker that has not been heard of for this long is d
 FAILURES_BEFORE_HELD = 4
 CRASHES_BEFORE_HELD = 20  # kills of the whole worker, rarely the page's fault: a crash inside a page is told apart
 PAUSES_S = (2, 15, 90)  # between the first tries
+_VIRTUAL_CLOCK = "virtual-clock"  # counter: how far the orders that work have come, in virtual milliseconds
 
 
 class Fenced(RuntimeError):
@@ -51,18 +67,23 @@ class Work(Database):
         """Hand out up to `limit` due tasks to `owner` in weighted fair order; gives (kind, task, attempt) to send.
 
         Orders take turns by stride: the one that has had least of its share goes next, `QUANTUM` tasks at a time.
-        Inside an order pages are prepared before any is read, so that alarms come first.
+        An order that comes back from idling starts level with the others, or it could cash in old credit; new work
+        of an order that is not known yet gets half of the floor at most while there is other work. Inside an order
+        pages are prepared before any is read, so that alarms come first.
         """
         if limit <= 0 or not self.anything_due():
             return []
         with self.write() as c:
-            handed = self._take(c, None, limit, owner)
+            clock = c.scalar(select(t.counters.c.value).where(t.counters.c.name == _VIRTUAL_CLOCK)) or 0
+            handed = self._take(c, None, min(limit, _room_without_order(c, owner, limit)), owner)
             while len(handed) < limit:
+                # an order whose row is locked is passed by: whoever waited here could wait for another feeder in a ring
                 turn = c.execute(
-                    select(t.orders.c.id, t.orders.c.weight)
+                    select(t.orders.c.id, t.orders.c.weight, t.orders.c.virtual_ms)
                     .where(exists().where(_is_due(), t.tasks.c.order_id == t.orders.c.id))
                     .order_by(t.orders.c.virtual_ms, t.orders.c.id)
                     .limit(1)
+                    .with_for_update(key_share=True, skip_locked=True)
                 ).first()
                 if turn is None:
                     break
@@ -70,12 +91,21 @@ class Work(Database):
                 if not taken:
                     break  # another feeder holds these rows at this moment
                 cost_ms = sum(1000 * EXPECTED_SECONDS[TaskKind(kind)] for _, _, kind in taken)
+                clock = max(clock, turn.virtual_ms)
                 c.execute(
                     update(t.orders)
                     .where(t.orders.c.id == turn.id)
-                    .values(virtual_ms=t.orders.c.virtual_ms + max(1, round(cost_ms / turn.weight)))
+                    .values(virtual_ms=clock + max(1, round(cost_ms / turn.weight)))
                 )
                 handed += taken
+            if len(handed) < limit:
+                handed += self._take(c, None, limit - len(handed), owner)
+            c.execute(insert_if_new(c, t.counters, name=_VIRTUAL_CLOCK, value=0))
+            c.execute(
+                update(t.counters)
+                .where(t.counters.c.name == _VIRTUAL_CLOCK, t.counters.c.value < clock)
+                .values(value=clock)
+            )
             return [(TaskKind(kind), TaskId(task_id), attempt) for task_id, attempt, kind in handed]
 
     def _take(self, c: Connection, order_id: int | None, limit: int, owner: str) -> list[tuple[int, int, str]]:
@@ -131,6 +161,7 @@ class Work(Database):
         Raises:
             Fenced: the attempt was taken away meanwhile.
         """
+        sentence = _storable(sentence)
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.HELD, code=code, sentence=sentence)
             add_event(c, task.order_id, subject_of(task), "held", who, code, sentence=sentence, attempt=task.attempt)
@@ -144,7 +175,7 @@ class Work(Database):
         failures = task.failures + 1
         if failures >= FAILURES_BEFORE_HELD:
             sentence = (
-                f"This failed {failures} times; the last time: {reason}. "
+                f"This failed {failures} times; the last time: {_storable(reason)}. "
                 "It is a fault of the machine rather than of the page: call the engineers, then retry."
             )
             with self.write() as c:
@@ -176,28 +207,38 @@ class Work(Database):
             for row in c.execute(select(t.workers).where(t.workers.c.host == host)).all():
                 if not _alive(row.pid):
                     c.execute(update(t.workers).where(t.workers.c.id == row.id).values(seen_ms=0))
-            c.execute(insert(t.workers).values(id=owner, host=host, pid=os.getpid(), seen_ms=t.now_ms()))
+            _make_known(c, owner)
 
     def heartbeat(self, owner: str) -> None:
-        """Say that the worker lives."""
+        """Say that the worker lives, even if it was silent for so long that it has been forgotten."""
         with self.write() as c:
-            c.execute(update(t.workers).where(t.workers.c.id == owner).values(seen_ms=t.now_ms()))
+            if not c.execute(update(t.workers).where(t.workers.c.id == owner).values(seen_ms=t.now_ms())).rowcount:
+                _make_known(c, owner)
 
     def unregister_worker(self, owner: str) -> None:
         """A worker has stopped in good order."""
         with self.write() as c:
             c.execute(delete(t.workers).where(t.workers.c.id == owner))
 
-    def reap(self) -> int:
-        """Make due again what dead workers hold and what was sent but never claimed; gives how many."""
-        dead = select(t.workers.c.id).where(t.workers.c.seen_ms < t.now_ms() - DEAD_AFTER_MS)
+    def reap(self, owner: str | None = None, *, at_work: Collection[int] = ()) -> int:
+        """Make due again what dead workers hold and what was sent but never claimed; gives how many.
+
+        `at_work` are the tasks that `owner`, who asks, has in hand. What it runs besides has ended without its outcome
+        being recorded: the ledger was away at that moment.
+        """
+        dead = select(t.workers.c.id).where(_has_come(t.workers.c.seen_ms + DEAD_AFTER_MS, DEAD_AFTER_MS))
         known = select(t.workers.c.id)
         lost = and_(
             t.tasks.c.state.in_((TaskState.SENT, TaskState.RUNNING)),
             or_(
                 t.tasks.c.owner.in_(dead),
                 t.tasks.c.owner.not_in(known),
-                and_(t.tasks.c.state == TaskState.SENT, t.tasks.c.lease_until_ms < t.now_ms()),
+                and_(t.tasks.c.state == TaskState.SENT, _has_come(t.tasks.c.lease_until_ms, LEASE_MS)),
+                and_(
+                    t.tasks.c.state == TaskState.RUNNING,
+                    t.tasks.c.owner == owner,
+                    t.tasks.c.id.not_in(tuple(at_work)),
+                ),
             ),
         )
         with self.read() as c:
@@ -229,7 +270,8 @@ class Work(Database):
                 if held:
                     self._when_held(c, _task(row))
                 if ran:
-                    add_event(c, row.order_id, subject_of(_task(row)), "lost", "feeder", "again", owner=row.owner)
+                    outcome = "crashed" if held else "again"
+                    add_event(c, row.order_id, subject_of(_task(row)), "lost", "feeder", outcome, owner=row.owner)
             c.execute(delete(t.workers).where(t.workers.c.seen_ms < t.now_ms() - 10 * DEAD_AFTER_MS))
             return len(rows)
 
@@ -259,7 +301,34 @@ class Work(Database):
 
 def _is_due() -> Any:
     # the state is written out, or SQLite would not use the partial index for a bound value
-    return and_(literal_column("tasks.state = 'due'"), t.tasks.c.not_before_ms <= t.now_ms())
+    return and_(literal_column("tasks.state = 'due'"), _has_come(t.tasks.c.not_before_ms, 1000 * max(PAUSES_S)))
+
+
+def _has_come(moment: Any, reach_ms: int) -> Any:
+    """Whether a time has come; `reach_ms` is how far ahead it can have been set.
+
+    One that lies further ahead (twice, to be sure) was written before the clock was set back.
+    """
+    return or_(moment <= t.now_ms(), moment > t.now_ms() + 2 * reach_ms)
+
+
+def _room_without_order(c: Connection, owner: str, limit: int) -> int:
+    """How many tasks of no order `owner` may be handed, so that they are half of what it has in hand at most."""
+    out = c.execute(
+        select(func.count().label("all"), func.count(t.tasks.c.order_id).label("of_orders")).where(
+            t.tasks.c.owner == owner, literal_column("tasks.state IN ('sent', 'running')")
+        )
+    ).one()
+    return max(0, max(1, (int(out.all) + limit) // 2) - int(out.all - out.of_orders))
+
+
+def _storable(sentence: str) -> str:
+    """The sentence in signs that every database takes: an error may name a file, or bytes of one."""
+    return sentence.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _make_known(c: Connection, owner: str) -> None:
+    c.execute(insert(t.workers).values(id=owner, host=socket.gethostname(), pid=os.getpid(), seen_ms=t.now_ms()))
 
 
 def _task(row: Row[Any]) -> Task:
@@ -309,6 +378,13 @@ def add_tasks(
     ]
     if rows:
         c.execute(insert(t.tasks).values(changed_ms=t.now_ms()), rows)
+
+
+def insert_if_new(c: Connection, table: Table, **values: object) -> postgresql.Insert | sqlite.Insert:
+    """The statement that inserts a row unless there is one with its key."""
+    if c.dialect.name == "postgresql":
+        return postgresql.insert(table).values(**values).on_conflict_do_nothing()
+    return sqlite.insert(table).values(**values).on_conflict_do_nothing()
 
 
 def add_event(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from pipeline.ledger import Ledger, OrderNotOpen
 from pipeline.model import (
@@ -43,10 +44,10 @@ def sha(number: int) -> Sha256:
     return Sha256(f"{number:064x}")
 
 
-def receive(
+def arrival(
     ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1", *, digest: str | None = None
-) -> BatchId | None:
-    """A delivery of so many pages, taken in; each is a batch of its own kind unless `digest` says otherwise."""
+) -> Callable[[], BatchId | None]:
+    """A delivery that has been claimed; the call takes it in. Each is of its own digest unless `digest` says so."""
     delivery_id, task_id = ledger.announce_delivery(
         source=f"/inbox/{next(_sources)}", name=name, order_number=order.number, moves=True, who="test"
     )
@@ -54,18 +55,26 @@ def receive(
     assert task is not None
     delivery = Delivery(id=delivery_id, source="x", name=name, order_number=order.number, moves=True)
     received = [ReceivedPage(file=f"{i:04}.tif", index_in_file=0, pages_in_file=1, source=sha(i)) for i in range(pages)]
-    try:
-        batch_id = ledger.record_received(
-            task, order.id, delivery, digest or f"digest {next(_sources)}", received, who="test"
-        )
-    except OrderNotOpen as error:
-        ledger.record_refused_delivery(task, delivery_id, str(error), who="test")
-        raise
-    if batch_id is None:
-        ledger.hold(task, "same-delivery-twice", "It came before.", who="test")
-    else:
-        ledger.finish_delivery(delivery_id, "done")
-    return batch_id
+    digest = digest or f"digest {next(_sources)}"
+
+    def take_in() -> BatchId | None:
+        try:
+            batch_id = ledger.record_received(task, order.id, delivery, digest, received, who="test")
+        except OrderNotOpen as error:
+            ledger.record_refused_delivery(task, delivery_id, str(error), who="test")
+            raise
+        if batch_id is None:
+            ledger.hold(task, "same-delivery-twice", "It came before.", who="test")
+        else:
+            ledger.finish_delivery(delivery_id, "done")
+        return batch_id
+
+    return take_in
+
+
+def receive(ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1") -> BatchId | None:
+    """A delivery of so many pages, taken in."""
+    return arrival(ledger, order, pages, name)()
 
 
 def run_hint(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task | None:
