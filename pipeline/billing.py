@@ -103,6 +103,11 @@ def read_rate_card(path: Path) -> RateCard:
         raise BadRateCard(f"{path.name}: {error}") from error
     for fee in card.fee:
         others = [other for other in card.fee if other.code == fee.code and other is not fee]
+        if any((fee.counts, fee.unit_size) != (other.counts, other.unit_size) for other in others):
+            # what was charged before is subtracted by code, so a code must always mean the same unit
+            raise BadRateCard(
+                f"{path.name}: fee {fee.code} counts different things; give the new one a code of its own"
+            )
         if any(_overlap(fee, other) for other in others):
             raise BadRateCard(f"{path.name}: two fees {fee.code} are in force at the same time")
     return card

@@ -93,8 +93,9 @@ class Bureau:
             raise LanguageMissing(missing)
 
     def relative(self, path: Path) -> str:
-        """A path as people are told it: relative to the home."""
-        return path.relative_to(self.settings.home).as_posix()
+        """A path as people are told it: relative to the home, or whole when it lies outside (a store of its own)."""
+        home = self.settings.home
+        return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

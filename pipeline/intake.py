@@ -207,6 +207,8 @@ def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
         inner.parent.mkdir(parents=True, exist_ok=True)
         source.rename(inner)
         fsync_folder(inner.parent)
+    if delivery.source != str(inner):
+        bureau.ledger.note_moved(delivery.id, str(inner))  # the place in the inbox is free for another delivery
     return inner
 
 

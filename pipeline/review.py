@@ -59,7 +59,7 @@ def retry(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
 
 
 def waive(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
-    """Do without: a page is left out and not billed; a repeated delivery is set aside.
+    """Do without: a page is left out and not billed; a repeated delivery is set aside; an order is not filmed.
 
     Raises:
         CannotDecide: a whole document, batch or order cannot be done without.
@@ -69,8 +69,13 @@ def waive(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
     elif hold.kind is TaskKind.RECEIVE_BATCH:
         bureau.ledger.drop_delivery(hold, who=who, why=why)
         finish_interrupted(bureau)
+    elif hold.kind is TaskKind.PLAN_ROLLS:
+        bureau.ledger.deliver_unfilmed(hold, who=who, why=why)
     else:
-        raise CannotDecide(f"Only a page or a repeated delivery can be waived; this is {hold.kind.value}. Retry it.")
+        raise CannotDecide(
+            f"Only a page, a repeated delivery or the film of an order can be waived; this is {hold.kind.value}. "
+            "Retry it."
+        )
 
 
 def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:

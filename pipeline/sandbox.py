@@ -165,9 +165,10 @@ class _Child:
         return parts.getvalue()
 
     def kill(self) -> None:
-        self.dead = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if not self.dead:  # once only: its number may be somebody else's later
+            self.dead = True
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         with self._talking:  # whoever reads from it has seen its end; a number freed before could be a new file's
             for stream in (self._process.stdin, self._process.stdout):

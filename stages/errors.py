@@ -59,7 +59,8 @@ class TooManyPages(Refusal):
 
     def __init__(self, pages: int, limit: int) -> None:
         super().__init__(
-            f"The file has {pages:,} pages; one file may have {limit:,}. Part it into smaller files, then drop it again."
+            f"The file has {pages:,} pages; one file may have {limit:,}. Part it into smaller files, then drop it "
+            "again."
         )
 
 

@@ -89,6 +89,7 @@ class Watcher:
                 continue
             if free_mb < self._bureau.settings.min_free_mb:
                 log.error("only %d MB of disk are free: nothing is taken in until there is room", free_mb)
+                waiting -= 1  # it is not settling, it is refused: a floor that works until idle need not wait for it
                 continue
             self._bureau.ledger.announce_delivery(
                 source=str(candidate.path),

@@ -271,6 +271,11 @@ class Ledger(Reports):
             batch_id = c.scalar(select(t.batches.c.id).where(t.batches.c.delivery_id == delivery_id))
             return None if batch_id is None else BatchId(batch_id)
 
+    def note_moved(self, delivery_id: DeliveryId, place: str) -> None:
+        """A claimed delivery has been moved out of everybody's way; its first place may be used again."""
+        with self.write() as c:
+            c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery_id).values(source=place))
+
     def finish_delivery(self, delivery_id: DeliveryId, outcome: str) -> None:
         """The dropped folder has gone to its last place; its old place may be used again."""
         with self.write() as c:
@@ -698,6 +703,14 @@ class Ledger(Reports):
                     raise ValueError("only a page can be left out")
                 self._exclude(c, page_id, reason)
                 _decided(c, hold, reason.value, who, why)
+
+    def deliver_unfilmed(self, hold: Hold, *, who: str, why: str) -> None:
+        """Deliver an order whose film cannot be planned without filming what is left of it."""
+        with self.write() as c:
+            if _unhold(c, hold.id, TaskState.DROPPED):
+                task = c.execute(select(t.tasks).where(t.tasks.c.id == hold.id)).one()
+                add_tasks(c, TaskKind.DELIVER_ORDER, task.order_id, [task.subject_id], round_=task.round)
+                _decided(c, hold, "not filmed", who, why)
 
     def drop_delivery(self, hold: Hold, *, who: str, why: str) -> None:
         """Do not take a repeated delivery."""

@@ -429,7 +429,10 @@ def _usage(c: Connection, order_id: int) -> Usage:
     return Usage(
         billable_pages=count(select(func.count()).where(t.billables.c.order_id == order_id)),
         documents=count(
-            select(func.count()).where(t.documents.c.order_id == order_id, t.documents.c.finished.is_(True))
+            select(func.count(t.pages.c.document_id.distinct()))
+            .join_from(t.pages, t.billables, t.billables.c.page_id == t.pages.c.id)
+            .join(t.documents, t.documents.c.id == t.pages.c.document_id)
+            .where(t.documents.c.order_id == order_id, t.documents.c.finished.is_(True))
         ),
         film_frames=count(
             select(func.sum(t.rolls.c.page_frames)).where(t.rolls.c.order_id == order_id, t.rolls.c.written.is_(True))

@@ -274,7 +274,7 @@ events = Table(
     Column("subject", String(40), nullable=False),
     Column("kind", String(40), nullable=False),
     Column("who", Text, nullable=False),
-    Column("outcome", String(20), nullable=False),
+    Column("outcome", String(40), nullable=False),
     Column("detail", Text, nullable=False),
     Index("ix_events_subject", "subject"),
 )

@@ -399,7 +399,7 @@ def add_event(
             kind=kind,
             who=who,
             outcome=outcome,
-            detail=json.dumps(detail, ensure_ascii=False, sort_keys=True, default=str),
+            detail=_storable(json.dumps(detail, ensure_ascii=False, sort_keys=True, default=str)),
         )
     )
 

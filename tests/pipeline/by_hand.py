@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 
 from pipeline.ledger import Ledger, OrderNotOpen
 from pipeline.model import (
     BatchId,
+    Charge,
     Delivery,
+    Exclusion,
     PageCounts,
     PlannedDocument,
     Priority,
@@ -20,6 +24,9 @@ from pipeline.model import (
     WorkOrder,
 )
 
+CHARGE = Charge(
+    fee_code="PAGE", title="Pages", quantity=Decimal(1), unit_price=Decimal("0.085"), amount=Decimal("0.09"), delivery=1
+)
 _sources = itertools.count(1)
 
 
@@ -80,16 +87,21 @@ def receive(ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1") -
 def run_hint(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task | None:
     """Do a task as a verb would, with made-up results."""
     task = ledger.claim(task_id, attempt, owner)  # type: ignore[arg-type]
-    if task is None:
-        return None
+    if task is not None:
+        finish(ledger, task)
+    return task
+
+
+def finish(ledger: Ledger, task: Task, *, late: Exclusion | None = None) -> None:
+    """End a claimed task as its verb would."""
     match task.kind:
         case TaskKind.PREPARE_PAGE:
-            ledger.record_prepared(task, sha(9), {"a.b": 1.0}, who="w", late_exclusion=None, reads_text=True)
+            ledger.record_prepared(task, sha(9), {"a.b": 1.0}, who="w", late_exclusion=late, reads_text=True)
         case TaskKind.ASSEMBLE_BATCH:
             pages = [p for p in ledger.pages_of_batch(task.subject_id) if not p.excluded]  # type: ignore[arg-type]
             ledger.record_assembled(
                 task,
-                [PlannedDocument(title="all", pages=tuple(p.id for p in pages))],
+                [PlannedDocument(title="all", pages=tuple(p.id for p in pages))] if pages else [],
                 {},
                 seen={p.id: p.prepared for p in pages},
                 who="w",
@@ -105,8 +117,7 @@ def run_hint(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Ta
         case TaskKind.WRITE_ROLL:
             ledger.record_roll_written(task, "film/x", who="w")
         case TaskKind.DELIVER_ORDER:
-            ledger.record_delivered(task, "outbox/x", {}, [], who="w")
-    return task
+            ledger.record_delivered(task, "outbox/x", {}, [replace(CHARGE, delivery=task.round)], who="w")
 
 
 def work_off(ledger: Ledger) -> list[Task]:

@@ -22,7 +22,6 @@ from pipeline.model import (
     PlannedDocument,
     Priority,
     ReceivedPage,
-    Task,
     TaskKind,
 )
 from tests.pipeline.by_hand import adds_up, open_order, receive, run_hint, sha, work_off
@@ -187,19 +186,33 @@ def test_a_rush_order_is_not_stuck_behind_a_big_one(ledger: Ledger) -> None:
 def test_billing_rows_and_history_cannot_be_changed(ledger: Ledger) -> None:
     order = open_order(ledger)
     receive(ledger, order, 1)
+    ledger.close_order(order.number, who="test")
     work_off(ledger)
-    for sql in ("UPDATE billables SET file = 'x'", "DELETE FROM billables", "DELETE FROM events"):
+    attempts = ["UPDATE billables SET file = 'x'", "DELETE FROM billables", "UPDATE charges SET title = ''"]
+    attempts += ["DELETE FROM charges", "UPDATE events SET who = 'x'", "DELETE FROM events"]
+    if ledger.url.startswith("postgresql"):
+        attempts += [f"TRUNCATE {name} CASCADE" for name in ("billables", "charges", "events", "pages")]
+    for sql in attempts:
         with pytest.raises(DatabaseError, match="append-only"), ledger.write() as c:
             c.execute(text(sql))
 
 
 def test_four_workers_finishing_last_pages_together_trigger_each_document_once(ledger: Ledger) -> None:
-    order = open_order(ledger)
-    for number in range(20):
-        receive(ledger, order, 2, f"b{number}")
-    while any(t.kind in (TaskKind.PREPARE_PAGE, TaskKind.ASSEMBLE_BATCH) for t in _prepare_only(ledger)):
-        pass
-    hints = ledger.dispatch("w", 100)
+    receive(ledger, open_order(ledger), 200)
+    for hint in ledger.dispatch("w", 200):
+        run_hint(ledger, *hint[1:])
+    assembly = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
+    assert assembly is not None
+    pages = [page.id for page in ledger.pages_of_batch(assembly.subject_id)]  # type: ignore[arg-type]
+    ledger.record_assembled(
+        assembly,
+        [PlannedDocument(title=f"{at}", pages=tuple(pages[at : at + 2])) for at in range(0, 200, 2)],
+        {},
+        seen=dict.fromkeys(pages, sha(9)),
+        who="w",
+        reads_text=True,
+    )
+    hints = ledger.dispatch("w", 200)
     threads = [
         threading.Thread(target=lambda part: [run_hint(ledger, *hint[1:]) for hint in part], args=(hints[i::4],))
         for i in range(4)
@@ -209,15 +222,7 @@ def test_four_workers_finishing_last_pages_together_trigger_each_document_once(l
     for thread in threads:
         thread.join()
     done = [task.kind for task in work_off(ledger)]
-    assert done.count(TaskKind.PACKAGE_DOCUMENT) == 20
-
-
-def _prepare_only(ledger: Ledger) -> list[Task]:
-    with ledger.read() as c:
-        kinds = set(c.execute(text("SELECT kind FROM tasks WHERE state = 'due'")).scalars())
-    if not kinds & {"PREPARE_PAGE", "ASSEMBLE_BATCH"}:
-        return []
-    return [task for hint in ledger.dispatch("w", 1) if (task := run_hint(ledger, *hint[1:]))]
+    assert done.count(TaskKind.PACKAGE_DOCUMENT) == 100
 
 
 def test_a_delivery_that_came_before_waits_for_a_decision(ledger: Ledger) -> None:
@@ -255,3 +260,162 @@ def test_order_numbers_count_up_and_a_taken_number_is_refused(ledger: Ledger) ->
 
 def test_page_ids_are_their_own_type() -> None:
     assert PageId(3) == 3
+
+
+def test_an_order_number_given_by_hand_is_passed_over(ledger: Ledger) -> None:
+    open_order(ledger, number="WO-2026-0002")
+    assert [open_order(ledger).number for _ in range(2)] == ["WO-2026-0001", "WO-2026-0003"]
+
+
+def test_a_new_order_does_not_starve_one_that_paused_for_a_moment(ledger: Ledger) -> None:
+    old, new = open_order(ledger), open_order(ledger)
+    receive(ledger, old, 40)
+    work_off(ledger)  # it has had a long day, and rests
+    receive(ledger, new, 40)
+    for hint in ledger.dispatch("w", 4):
+        run_hint(ledger, *hint[1:])
+    receive(ledger, old, 40)
+    handed = [run_hint(ledger, *hint[1:]) for _ in range(6) for hint in ledger.dispatch("w", 4)]
+    assert sum(task is not None and task.order_id == old.id for task in handed) >= 8
+
+
+def test_deliveries_without_an_order_get_half_of_the_floor_while_orders_wait(ledger: Ledger) -> None:
+    order = open_order(ledger)
+    receive(ledger, order, 20)
+    for number in range(20):
+        ledger.announce_delivery(source=f"/in/{number}", name="x", order_number=None, moves=True, who="w")
+    handed = ledger.dispatch("w", 4)
+    for _ in range(4):  # one ends, one is handed out, as on a floor
+        kind, task_id, attempt = handed.pop(0)
+        task = ledger.claim(task_id, attempt, "w")
+        assert task is not None
+        if kind is TaskKind.RECEIVE_BATCH:
+            ledger.hold(task, "unknown", "Whose is it?", who="w")
+        else:
+            ledger.record_prepared(task, sha(1), {}, who="w", late_exclusion=None, reads_text=True)
+        handed += ledger.dispatch("w", 1)
+        assert [kind for kind, _, _ in handed].count(TaskKind.RECEIVE_BATCH) == 2
+    assert len(ledger.dispatch("alone", 50)) == 32  # and nothing waits in vain
+
+
+def test_a_worker_that_was_silent_for_long_is_known_again_and_keeps_its_work(ledger: Ledger) -> None:
+    receive(ledger, open_order(ledger), 1)
+    ledger.register_worker("sleepy")
+    with ledger.write() as c:
+        c.execute(text("UPDATE workers SET seen_ms = 0"))
+    ledger.reap()  # buries it
+    ledger.heartbeat("sleepy")
+    [(_, task_id, attempt)] = ledger.dispatch("sleepy", 1)
+    assert ledger.claim(task_id, attempt, "sleepy") is not None
+    assert ledger.reap() == 0
+
+
+def test_a_task_whose_outcome_could_not_be_recorded_is_done_again(ledger: Ledger) -> None:
+    receive(ledger, open_order(ledger), 2)
+    ledger.register_worker("w")
+    lost, kept = ledger.dispatch("w", 2)
+    for _, task_id, attempt in (lost, kept):
+        assert ledger.claim(task_id, attempt, "w") is not None
+    # the ledger was away when the first ended; its worker lives and works on the second
+    assert ledger.reap("w", at_work={kept[1]}) == 1
+    assert [task_id for _, task_id, _ in ledger.dispatch("w", 2)] == [lost[1]]
+
+
+def test_what_waited_goes_on_when_the_clock_is_set_back(ledger: Ledger) -> None:
+    receive(ledger, open_order(ledger), 2)
+    ledger.register_worker("dead")
+    ledger.claim(*ledger.dispatch("dead", 1)[0][1:], "dead")
+    an_hour_on = "(SELECT max(at_ms) + 3600000 FROM events)"
+    with ledger.write() as c:
+        c.execute(text(f"UPDATE tasks SET not_before_ms = {an_hour_on} WHERE state = 'due'"))
+        c.execute(text(f"UPDATE workers SET seen_ms = {an_hour_on}"))
+    assert ledger.reap() == 1
+    assert len(ledger.dispatch("w", 2)) == 2
+
+
+def test_a_sentence_with_signs_that_no_database_takes_is_kept(ledger: Ledger) -> None:
+    receive(ledger, open_order(ledger), 2)
+    one, two = (ledger.claim(*hint[1:], "w") for hint in ledger.dispatch("w", 2))
+    assert one is not None and two is not None
+    ledger.hold(one, "odd", "nul \0 and \udce9", who="w")
+    ledger.put_off(two, "nul \0 and \udce9", who="w")
+    assert ledger.holds()[0].sentence == "nul \\0 and \\udce9"
+
+
+@pytest.mark.parametrize("film", [False, True], ids=["imaging", "film"])
+@pytest.mark.parametrize("moment", ["before assembly", "after assembly", "while it is read"])
+def test_an_order_whose_every_page_is_left_out_is_delivered_and_bills_nothing(
+    ledger: Ledger, film: bool, moment: str
+) -> None:
+    order = open_order(ledger, film=film)
+    receive(ledger, order, 2)
+    held_kind = TaskKind.RECOGNIZE_PAGE if moment == "while it is read" else TaskKind.PREPARE_PAGE
+    held = 0
+    while held < 2:
+        kind, task_id, attempt = ledger.dispatch("w", 1)[0]
+        if kind is not held_kind:
+            run_hint(ledger, task_id, attempt)
+            continue
+        task = ledger.claim(task_id, attempt, "w")
+        assert task is not None
+        ledger.hold(task, "unreadable", "No.", who="w")
+        held += 1
+    ledger.close_order(order.number, who="t")
+    if moment == "after assembly":
+        work_off(ledger)
+    for hold in ledger.holds():
+        ledger.decide_exclude(hold, Exclusion.WAIVED, who="t", why="torn")
+    work_off(ledger)
+    report = ledger.order_report(order.number)
+    assert report is not None
+    assert report.order.status is OrderStatus.DELIVERED
+    assert (report.pages.billable, report.pages.excluded[Exclusion.WAIVED]) == (0, 2)
+    assert ledger.unfinished() == 0
+
+
+def test_two_feeders_at_once_never_hand_out_one_task_twice(ledger: Ledger) -> None:
+    for _ in range(3):
+        receive(ledger, open_order(ledger), 40)
+    handed: list[tuple[int, int]] = []
+
+    def feed(owner: str) -> None:
+        empty = 0
+        while empty < 20:  # the other one may hold the rows for a moment
+            hints = ledger.dispatch(owner, 5)
+            empty = 0 if hints else empty + 1
+            handed.extend((task_id, attempt) for _, task_id, attempt in hints)
+
+    threads = [threading.Thread(target=feed, args=(owner,)) for owner in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(handed) == len(set(handed)) == 120
+
+
+def test_an_order_whose_film_cannot_be_planned_can_be_delivered_without_it(ledger: Ledger) -> None:
+    order = open_order(ledger, film=True)
+    receive(ledger, order, 1)
+    work_off(ledger)
+    ledger.close_order(order.number, who="test")
+    task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
+    assert task is not None and task.kind is TaskKind.PLAN_ROLLS
+    ledger.hold(task, "film-does-not-fit", "Too wide.", who="w")
+    ledger.deliver_unfilmed(ledger.holds()[0], who="anna", why="one wide map")
+    assert [task.kind for task in work_off(ledger)] == [TaskKind.DELIVER_ORDER]
+    assert ledger.order_by_id(order.id).status is OrderStatus.DELIVERED
+
+
+def test_a_document_without_a_billable_page_is_not_charged_as_one(ledger: Ledger) -> None:
+    order = open_order(ledger)
+    receive(ledger, order, 1)
+    task = ledger.claim(*ledger.dispatch("w", 1)[0][1:], "w")
+    assert task is not None
+    ledger.hold(task, "unreadable", "It cannot be read.", who="w")
+    work_off(ledger)
+    ledger.decide_exclude(ledger.holds()[0], Exclusion.WAIVED, who="anna", why="torn")
+    [(_, task_id, attempt)] = ledger.dispatch("w", 5)
+    task = ledger.claim(task_id, attempt, "w")
+    assert task is not None and task.kind is TaskKind.PACKAGE_DOCUMENT
+    ledger.record_empty_document(task, who="w")
+    assert ledger.usage(order.id).documents == 0

@@ -1,0 +1,215 @@
+"""Whatever happens in whatever order: every page is accounted for after each step, and in the end all is delivered."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from sqlalchemy import text
+
+from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen
+from pipeline.ledger.ledger import BatchChanged
+from pipeline.model import PAGE_TASKS, Exclusion, Hold, OrderStatus, Task, TaskKind, WorkOrder
+from tests.pipeline.by_hand import adds_up, arrival, finish, open_order, sha, work_off
+
+OWNERS = st.sampled_from(["a", "b"])
+# what must hold between the rows themselves, as questions that find the rows that break it
+FAULTS = {
+    "a page is billed and left out": """
+        SELECT p.id FROM pages p JOIN billables b ON b.page_id = p.id WHERE p.excluded IS NOT NULL""",
+    "a sheet is billed twice": "SELECT batch_id, sequence FROM billables GROUP BY batch_id, sequence HAVING count(*) > 1",
+    "a document is packaged before its pages are done": """
+        SELECT d.id FROM documents d JOIN pages p ON p.document_id = d.id AND p.excluded IS NULL
+        WHERE (d.finished OR EXISTS (SELECT 1 FROM tasks WHERE kind = 'PACKAGE_DOCUMENT' AND subject_id = d.id))
+        AND p.id NOT IN (SELECT page_id FROM billables)""",
+    "a document's counter is wrong": """
+        SELECT d.id FROM documents d WHERE d.pages_left != (
+            SELECT count(*) FROM pages p WHERE p.document_id = d.id AND p.excluded IS NULL
+            AND p.id NOT IN (SELECT page_id FROM billables))""",
+    "an order's counter is wrong": """
+        SELECT o.id FROM orders o WHERE o.items_left !=
+            (SELECT count(*) FROM batches b WHERE b.order_id = o.id AND NOT b.assembled)
+            + (SELECT count(*) FROM documents d WHERE d.order_id = o.id AND NOT d.finished)""",
+    "an order is filmed or packaged that is open or has work left": """
+        SELECT o.id FROM orders o JOIN tasks k ON k.order_id = o.id
+        WHERE k.kind IN ('PLAN_ROLLS', 'WRITE_ROLL', 'DELIVER_ORDER') AND k.state NOT IN ('done', 'dropped')
+        AND (o.status != 'closed' OR o.items_left != 0)""",
+    "an order was delivered with work left": "SELECT id FROM orders WHERE status = 'delivered' AND items_left != 0",
+    "a page waits for nothing": """
+        SELECT p.id FROM pages p WHERE p.excluded IS NULL AND p.id NOT IN (SELECT page_id FROM billables)
+        AND NOT EXISTS (SELECT 1 FROM tasks k WHERE k.subject_id = p.id AND k.kind IN ('PREPARE_PAGE', 'RECOGNIZE_PAGE')
+                        AND k.state NOT IN ('done', 'dropped'))
+        AND (SELECT assembled FROM batches b WHERE b.id = p.batch_id)""",
+}
+
+
+@cache
+def _migrated() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="platen-machine-")) / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
+    ledger.migrate()
+    ledger.close()
+    return path
+
+
+class Floor(RuleBasedStateMachine):
+    """Two workers, one supervisor, a few orders."""
+
+    orders = Bundle("orders")
+    hints = Bundle("hints")
+    running = Bundle("running")
+    holds = Bundle("holds")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="platen-machine-"))
+        shutil.copy(_migrated(), self.folder / "ledger.db")
+        self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
+        self.ledger.register_worker("a")
+        self.ledger.register_worker("b")
+
+    @rule(target=orders, film=st.booleans())
+    def open_an_order(self, film: bool) -> WorkOrder:
+        return open_order(self.ledger, film=film)
+
+    @rule(order=orders, pages=st.integers(1, 4), digest=st.sampled_from([None, None, "same"]))
+    def receive(self, order: WorkOrder, pages: int, digest: str | None) -> None:
+        try:
+            arrival(self.ledger, order, pages, digest=digest)()
+        except OrderNotOpen:
+            assert self.ledger.order_by_id(order.id).status is not OrderStatus.OPEN
+
+    @rule(target=hints, owner=OWNERS, limit=st.integers(1, 4))
+    def dispatch(self, owner: str, limit: int) -> object:
+        return multiple(*((owner, task_id, attempt) for _, task_id, attempt in self.ledger.dispatch(owner, limit)))
+
+    @rule(target=running, hint=hints)
+    def claim(self, hint: tuple[str, int, int]) -> object:
+        owner, task_id, attempt = hint
+        task = self.ledger.claim(task_id, attempt, owner)  # type: ignore[arg-type]
+        return multiple() if task is None else task
+
+    @rule(task=consumes(running), late=st.sampled_from([None, None, *Exclusion]))
+    def finish(self, task: Task, late: Exclusion | None) -> None:
+        try:
+            finish(self.ledger, task, late=late)
+        except (Fenced, BatchChanged):
+            pass
+
+    @rule(target=holds, task=consumes(running))
+    def hold(self, task: Task) -> object:
+        try:
+            self.ledger.hold(task, "skew-too-large", "It is crooked.", who="w")
+        except Fenced:
+            return multiple()
+        hold = self.ledger.hold_of(task.id)
+        assert hold is not None
+        return hold
+
+    @rule(task=consumes(running))
+    def fail(self, task: Task) -> None:
+        try:
+            self.ledger.put_off(task, "disk full", who="w")
+        except Fenced:
+            return
+        self._wait_for_everything()
+
+    @rule(owner=OWNERS)
+    def a_worker_dies(self, owner: str) -> None:
+        with self.ledger.write() as c:
+            c.execute(text("UPDATE workers SET seen_ms = 0 WHERE id = :id"), {"id": owner})
+        self.ledger.reap()
+        self.ledger.heartbeat(owner)
+
+    @rule(owner=OWNERS)
+    def a_floor_stops(self, owner: str) -> None:
+        self.ledger.give_back(owner)
+
+    @rule(owner=OWNERS)
+    def the_ledger_was_away(self, owner: str) -> None:
+        self.ledger.reap(owner)
+
+    @rule(hold=holds, decision=st.sampled_from(["retry", "release", "exclude", "replace", "ask"]))
+    def decide(self, hold: Hold, decision: str) -> None:
+        """Also about what is held no longer: somebody else was quicker."""
+        if decision == "retry":
+            self.ledger.decide_retry(hold, who="t", why="w")
+        elif decision == "release":
+            self.ledger.decide_release(hold, who="t", why="w")
+        elif hold.kind not in PAGE_TASKS or hold.page_id is None:
+            return
+        elif decision == "exclude":
+            self.ledger.decide_exclude(hold, Exclusion.WAIVED, who="t", why="w")
+        elif decision == "ask":
+            self.ledger.await_rescan(hold, "It waits for a scan.", who="t", why="w")
+        else:
+            try:
+                self.ledger.replace_page(hold.page_id, "again.tif", sha(7), who="t", why="w")
+            except HeldNoLonger:
+                pass
+
+    @rule(order=orders)
+    def close(self, order: WorkOrder) -> None:
+        try:
+            self.ledger.close_order(order.number, who="t")
+        except OrderNotOpen:
+            assert not self.ledger.batches_of(order.id)
+
+    @rule(order=orders)
+    def reopen(self, order: WorkOrder) -> None:
+        try:
+            self.ledger.reopen_order(order.number, who="t")
+        except OrderNotOpen:
+            assert self.ledger.order_by_id(order.id).status is OrderStatus.CLOSED
+
+    @invariant()
+    def every_page_is_accounted_for(self) -> None:
+        for order in self.ledger.orders():
+            report = self.ledger.order_report(order.number)
+            assert report is not None
+            assert adds_up(report.pages)
+            assert report.pages.received == sum(counts.received for _, counts in report.batches)
+            assert all(adds_up(counts) for _, counts in report.batches)
+        with self.ledger.read() as c:
+            for fault, question in FAULTS.items():
+                assert not c.execute(text(question)).all(), fault
+
+    def teardown(self) -> None:
+        """Everything is decided and worked off: every order that has pages can be delivered."""
+        for owner in ("a", "b", "w"):
+            self.ledger.give_back(owner)
+        for hold in self.ledger.holds():
+            if hold.kind is TaskKind.RECEIVE_BATCH:
+                self.ledger.drop_delivery(hold, who="t", why="w")
+            else:
+                self.ledger.decide_retry(hold, who="t", why="w")
+        self._wait_for_everything()
+        work_off(self.ledger)
+        self.every_page_is_accounted_for()
+        for order in self.ledger.orders():
+            if self.ledger.batches_of(order.id):
+                self.ledger.close_order(order.number, who="t")
+        work_off(self.ledger)
+        self.every_page_is_accounted_for()
+        assert self.ledger.unfinished() == 0
+        for order in self.ledger.orders():
+            counts = self.ledger.order_counts(order.id)
+            assert (counts.open, counts.held) == (0, 0)
+            assert order.status is (OrderStatus.DELIVERED if counts.received else order.status)
+        self.ledger.close()
+        shutil.rmtree(self.folder)
+
+    def _wait_for_everything(self) -> None:
+        with self.ledger.write() as c:
+            c.execute(text("UPDATE tasks SET not_before_ms = 0"))
+
+
+TestFloor = Floor.TestCase
+TestFloor.settings = settings(
+    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
