@@ -3,7 +3,7 @@
 A page that came out is compared with the file as Pillow opens it: "right" says that all pages are there and look alike
 on a coarse grid, so that none is black, inverted, mirrored or on its side; "look" says that a person should look.
 Three contact sheets are written to bench/out/ for that: the files as Pillow opens them, and what each program made.
-Platen's default profile makes pages black and white, so photographs look like prints.
+Detail lost within a page that is otherwise alike shows on the sheets only.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ Grey = npt.NDArray[np.uint8]
 
 IMAGE_DPI = "300"  # what OCRmyPDF is to take for files that state none; Platen's profile says the same
 GRID = 32
-ALIKE = 0.5  # correlation; a page on its side, mirrored or inverted has at most 0.3 here
+ALIKE = 0.5  # correlation; of this set, cut pages had at most 0.00, and a good one that was levelled still 0.64
 FLAT_LEVELS = 3.0  # spread of a page that shows nothing, so that nothing can be compared
+FLAT_APART_LEVELS = 128.0  # two such pages further apart are one black, one white
 CELL_PX = (330, 300)
 CELLS_A_ROW = 5
 MOST_PAGES_SHOWN = 3
@@ -141,7 +142,7 @@ def likeness(page: Grey, source: Grey) -> float:
     ]
     spreads = [float(grid.std()) for grid in grids]
     if min(spreads) < FLAT_LEVELS:
-        return 1.0 if max(spreads) < FLAT_LEVELS and abs(grids[0].mean() - grids[1].mean()) < 128 else 0.0
+        return 1.0 if max(spreads) < FLAT_LEVELS and abs(grids[0].mean() - grids[1].mean()) < FLAT_APART_LEVELS else 0.0
     return float(np.corrcoef(grids[0].ravel(), grids[1].ravel())[0, 1])
 
 

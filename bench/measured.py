@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_S = 0.1  # reading a tree of six processes takes about 4 ms
+SAMPLE_S = 0.1  # Tesseract, the shortest-lived process of interest, lives for half a second and more
 KIB_PER_MIB = 1024
 PROC = Path("/proc")
 

@@ -38,7 +38,7 @@ SMALLEST_SHEET_MM = 105.0  # the short side of A6
 REDUCED_PAGE_MM = 70.0  # 830 pixels at 300 dpi: what is smaller is a cut-out, not a page
 SAME_DPI_FRACTION = 0.01  # axes that differ by less are the same resolution, written inexactly
 SMALL_FILE_BYTES = 1 << 20
-# every page opens the file anew, so n pages cost n² steps; 1.8 MB of PDF can claim 300,000 pages. A box holds 2,500.
+# every page opens the file anew, so n pages cost n² steps; 1.8 MB of PDF can claim 300,000 pages.
 MOST_PAGES_A_FILE = 10_000
 SNIFFED_BYTES = 1024  # readers find "%PDF-" anywhere in these (ISO 32000-1, annex H.3.4.1)
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 _BUSY_TIMEOUT_S = 60.0
+_IDLE_TIMEOUT_S = 60.0  # in a transaction that says nothing; ours last milliseconds
 _NO_ADDRESS = (
     "PLATEN_DATABASE_URL is no address of a ledger. Write sqlite:////path/ledger.db or "
     "postgresql+psycopg://user:password@host/name, or leave it empty."
@@ -113,9 +114,19 @@ def _opened(engine: Engine) -> Iterator[Connection]:
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         try:
-            return create_engine(url, pool_pre_ping=True)
+            engine = create_engine(url, pool_pre_ping=True)
         except (SQLAlchemyError, ImportError) as error:  # a kind of database that has no driver here
             raise LedgerUnusable(_NO_ADDRESS) from error
+
+        @event.listens_for(engine, "connect")
+        def _limit(connection: Any, _record: Any) -> None:
+            # a process that was stopped in mid-transaction must not keep its locks from all the others
+            cursor = connection.cursor()
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {round(1000 * _IDLE_TIMEOUT_S)}")
+            cursor.close()
+            connection.commit()
+
+        return engine
     # AUTOCOMMIT keeps the driver's hands off: transactions are begun and ended by the statements above
     engine = create_engine(
         url, isolation_level="AUTOCOMMIT", connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}

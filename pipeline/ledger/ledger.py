@@ -2,6 +2,9 @@
 
 Follow-ups are written in the transaction of the result they follow from, by counters that are lowered with
 `UPDATE ... RETURNING`; counting what is unfinished instead is wrong on PostgreSQL (QUEUE 2.3).
+
+Rows are locked in one order, or two transactions could wait for each other: task, batch, page, document, order.
+Receiving, closing and reopening take the order first; what they lock besides nobody else waits for.
 """
 
 from __future__ import annotations

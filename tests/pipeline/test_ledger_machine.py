@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from functools import cache
@@ -22,7 +23,8 @@ OWNERS = st.sampled_from(["a", "b"])
 FAULTS = {
     "a page is billed and left out": """
         SELECT p.id FROM pages p JOIN billables b ON b.page_id = p.id WHERE p.excluded IS NOT NULL""",
-    "a sheet is billed twice": "SELECT batch_id, sequence FROM billables GROUP BY batch_id, sequence HAVING count(*) > 1",
+    "a sheet is billed twice": """
+        SELECT batch_id, sequence FROM billables GROUP BY batch_id, sequence HAVING count(*) > 1""",
     "a document is packaged before its pages are done": """
         SELECT d.id FROM documents d JOIN pages p ON p.document_id = d.id AND p.excluded IS NULL
         WHERE (d.finished OR EXISTS (SELECT 1 FROM tasks WHERE kind = 'PACKAGE_DOCUMENT' AND subject_id = d.id))
@@ -96,10 +98,8 @@ class Floor(RuleBasedStateMachine):
 
     @rule(task=consumes(running), late=st.sampled_from([None, None, *Exclusion]))
     def finish(self, task: Task, late: Exclusion | None) -> None:
-        try:
+        with contextlib.suppress(Fenced, BatchChanged):
             finish(self.ledger, task, late=late)
-        except (Fenced, BatchChanged):
-            pass
 
     @rule(target=holds, task=consumes(running))
     def hold(self, task: Task) -> object:
@@ -148,10 +148,8 @@ class Floor(RuleBasedStateMachine):
         elif decision == "ask":
             self.ledger.await_rescan(hold, "It waits for a scan.", who="t", why="w")
         else:
-            try:
+            with contextlib.suppress(HeldNoLonger):
                 self.ledger.replace_page(hold.page_id, "again.tif", sha(7), who="t", why="w")
-            except HeldNoLonger:
-                pass
 
     @rule(order=orders)
     def close(self, order: WorkOrder) -> None:
@@ -211,5 +209,5 @@ class Floor(RuleBasedStateMachine):
 
 TestFloor = Floor.TestCase
 TestFloor.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

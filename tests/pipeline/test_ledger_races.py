@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 
-from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen
+from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen, database
 from pipeline.ledger.ledger import BatchChanged
 from pipeline.model import Exclusion, Hold, OrderStatus, PlannedDocument, Task, TaskKind, WorkOrder
 from tests.pipeline.by_hand import adds_up, arrival, open_order, receive, run_hint, sha, work_off
@@ -71,6 +72,8 @@ def _meet(ledger: Ledger, first: Step, second: Step, *, at: int) -> bool:
             pass
         if not there.is_set():
             _raise(one)
+            two.run()
+            _raise(two)
             return False
         two.start()
         while two.is_alive() and not _waits(ledger):
@@ -326,8 +329,10 @@ def the_reaper_comes_while_a_task_ends(ledger: Ledger) -> tuple[Step, Step]:
     return ledger.reap, _prepared(ledger, _claimed(ledger, TaskKind.PREPARE_PAGE))
 
 
-def a_task_ends_while_the_reaper_comes(ledger: Ledger) -> tuple[Step, Step]:
-    return the_reaper_comes_while_a_task_ends(ledger)[::-1]  # type: ignore[return-value]
+def tasks_are_handed_out_to_two_feeders(ledger: Ledger) -> tuple[Step, Step]:
+    for _ in range(2):
+        receive(ledger, open_order(ledger), 5)
+    return lambda: ledger.dispatch("w", 7), lambda: ledger.dispatch("w", 7)
 
 
 def two_reapers_come(ledger: Ledger) -> tuple[Step, Step]:
@@ -366,35 +371,42 @@ def one_place_is_announced_twice(ledger: Ledger) -> tuple[Step, Step]:
 
 PAIRS = [("waived", "replaced"), ("replaced", "waived"), ("replaced", "replaced"), ("replaced", "retried"),
          ("retried", "replaced"), ("released", "waived"), ("waived", "released")]  # fmt: skip
-SITUATIONS = [
-    a_batch_is_received_and_its_order_is_closed,
-    a_batch_is_received_and_its_order_is_reopened,
+LIKE_EACH_OTHER = [
     the_same_delivery_is_received_twice,
     two_batches_of_one_name_are_received,
     an_order_is_closed_twice,
+    the_last_two_documents_are_packaged,
+    the_last_two_pages_are_read,
+    the_last_two_rolls_are_written,
+    two_reapers_come,
+    one_place_is_announced_twice,
+    tasks_are_handed_out_to_two_feeders,
+    *(_decided_twice(*pair) for pair in PAIRS),
+]
+UNLIKE = [
+    a_batch_is_received_and_its_order_is_closed,
+    a_batch_is_received_and_its_order_is_reopened,
     an_order_is_closed_and_its_last_document_packaged,
     an_order_is_reopened_and_its_last_document_packaged,
     an_order_is_reopened_and_delivered,
-    the_last_two_documents_are_packaged,
-    the_last_two_pages_are_read,
     the_last_two_pages_are_prepared_and_held,
-    the_last_two_rolls_are_written,
     a_late_page_is_prepared_and_its_batch_assembled,
     a_late_blank_is_prepared_and_its_batch_assembled,
     *(_decided_while_assembled(decision) for decision in ("retried", "waived", "replaced")),
-    *(_decided_twice(*pair) for pair in PAIRS),
     a_page_is_waived_and_the_last_other_read,
     the_reaper_comes_while_a_task_ends,
-    a_task_ends_while_the_reaper_comes,
-    two_reapers_come,
     a_floor_stops_while_its_task_ends,
     a_document_is_packaged_while_tasks_are_handed_out,
-    one_place_is_announced_twice,
 ]
 
 
-@pytest.mark.parametrize("turned", [False, True], ids=["", "turned"])
-@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.__name__)
+@pytest.mark.parametrize(
+    ("situation", "turned"),
+    [
+        *(pytest.param(one, False, id=one.__name__) for one in [*LIKE_EACH_OTHER, *UNLIKE]),
+        *(pytest.param(one, True, id=f"{one.__name__}_turned") for one in UNLIKE),
+    ],
+)
 def test_whenever_they_meet_nothing_is_lost_or_doubled(
     ledger: Ledger, situation: Callable[[Ledger], tuple[Step, Step]], turned: bool
 ) -> None:
@@ -404,3 +416,22 @@ def test_whenever_they_meet_nothing_is_lost_or_doubled(
         met = _meet(ledger, first, second, at=at)
         _check_to_the_end(ledger)
         at += 1
+
+
+def test_a_process_that_was_stopped_in_mid_transaction_does_not_stop_the_others(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_IDLE_TIMEOUT_S", 0.5)
+    made = Ledger(postgresql.ledger_database())
+    order = open_order(made)
+    receive(made, order, 1)
+    with pytest.raises(DBAPIError), made.write() as c:  # it finds its connection cut when it wakes up
+        c.execute(text("UPDATE orders SET title = 'x'"))
+        closing = _Thread(lambda: made.close_order(order.number, who="test"))
+        closing.start()
+        closing.join(20)
+        assert not closing.is_alive()
+        c.execute(text("SELECT 1"))
+    assert made.order_by_id(order.id).status is OrderStatus.CLOSED
+    assert made.order_by_id(order.id).title == ""
+    made.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.sandbox import Sandbox
+from pipeline.sandbox import Sandbox, Stopping
 from stages.errors import SkewTooLarge, StageCrashed, StageTimedOut
 
 
@@ -112,3 +113,37 @@ def test_memory_is_bounded(sandbox: Sandbox) -> None:
 
 def test_chatter_does_not_spoil_the_answer(sandbox: Sandbox) -> None:
     assert sandbox.call("Chatting", chat) == "clean"
+
+
+def test_a_call_that_meets_the_closing_is_given_back(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.call("Doubling", double, 1)
+    child_of_thread = sandbox._child
+
+    def closed_meanwhile() -> object:
+        child = child_of_thread()
+        sandbox.close()
+        return child
+
+    monkeypatch.setattr(sandbox, "_child", closed_meanwhile)
+    with pytest.raises(Stopping):
+        sandbox.call("Doubling", double, 2)
+
+
+def test_closing_leaves_the_pipe_to_whoever_reads_from_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    outcomes = []
+
+    def work() -> None:
+        try:
+            sandbox.call("Hanging", hang, tmp_path / "pid")
+        except Stopping:
+            outcomes.append("given back")
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.02)
+    sandbox.close()
+    for thread in threads:
+        thread.join(20)
+    assert outcomes == ["given back"] * 3
