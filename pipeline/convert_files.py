@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,33 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from PIL import Image
-
-from pipeline.convert import PrepareJob, RecognizeJob, prepare_file, recognize_file
+from pipeline.document_work import DocumentJob, write_document
 from pipeline.intake import keepable, scan_files
-from pipeline.packaging import DocumentJob, write_document
+from pipeline.page_work import ConvertedPage, PrepareJob, convert_page, write_image
 from pipeline.profile import Profile
 from pipeline.sandbox import Sandbox
 from pipeline.settings import Settings
 from stages.errors import NotPdfA, Refusal
-from stages.page_file import read_page_file
-from stages.page_image import Reading
 from stages.read import page_count
 from stages.xmp import DocumentMetadata
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertedPage:
-    """A page that went into the PDF."""
-
-    file: str
-    page_number: int
-    readings: dict[str, Reading]
-    prepare_s: float
-    recognize_s: float
-    image: Path
-    text_file: Path | None
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +109,7 @@ def convert_files(
                 _write(sandbox, pages, out, profile, Path(scratch))
                 for number, page in enumerate(pages, start=1):
                     if images is not None:
-                        sandbox.call("Writing the image", _write_image, page.image, images / f"{number:04d}.tif")
+                        sandbox.call("Writing the image", write_image, page.image, images / f"{number:04d}.tif")
         finally:
             sandbox.close()
     return Converted(pdf=written, flavour=profile.pdfa.flavour, pages=tuple(pages), held=tuple(held))
@@ -168,36 +149,9 @@ def _convert_one(
     try:
         if source.refusal is not None:
             raise source.refusal
-        return sandbox.call("Converting the page", _convert_page, job, profile, source.name)
+        return sandbox.call("Converting the page", convert_page, job, profile, source.name)
     except Refusal as refusal:
         return HeldPage(file=source.name, page_number=source.index + 1, code=refusal.code, sentence=refusal.sentence)
-
-
-def _convert_page(job: PrepareJob, profile: Profile, name: str) -> ConvertedPage:
-    begin = time.perf_counter()
-    prepared = prepare_file(job)
-    middle = time.perf_counter()
-    text_file, text, readings = None, "", dict(prepared.readings)
-    if profile.recognize:
-        dpi = prepared.readings["page.dpi"]
-        assert isinstance(dpi, float)
-        recognized = recognize_file(
-            RecognizeJob(prepared=prepared.file, dpi=dpi, calls=profile.recognize, waived=frozenset())
-        )
-        text_file = job.folder / f"{job.name}.json"
-        text_file.write_bytes(recognized.text.to_json())
-        text = recognized.text.plain_text
-        readings.update(recognized.readings)
-    return ConvertedPage(
-        file=name,
-        page_number=job.page_index + 1,
-        readings=readings,
-        prepare_s=middle - begin,
-        recognize_s=time.perf_counter() - middle,
-        image=prepared.file,
-        text_file=text_file,
-        text=text,
-    )
 
 
 def _write(sandbox: Sandbox, pages: Sequence[ConvertedPage], out: Path, profile: Profile, scratch: Path) -> None:
@@ -223,14 +177,6 @@ def _write(sandbox: Sandbox, pages: Sequence[ConvertedPage], out: Path, profile:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-
-
-def _write_image(prepared: Path, target: Path) -> None:
-    if prepared.suffix == ".tif":
-        shutil.copyfile(prepared, target)
-        return
-    page = read_page_file(prepared)
-    Image.fromarray(page.pixels).save(target, compression="tiff_deflate", dpi=(page.dpi, page.dpi))
 
 
 def text_of(converted: Converted) -> str:

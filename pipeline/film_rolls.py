@@ -9,21 +9,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from PIL import Image
-
 from pipeline.bureau import Bureau
-from pipeline.certificate import write_certificate
 from pipeline.film import FilmDocument, FilmJob, FilmPage, RollPlan, roll_number
-from pipeline.film_check import check_film_folder
-from pipeline.film_folder import read_prepared, write_roll
 from pipeline.film_plan import plan_rolls
-from pipeline.film_tables import write_job_files
+from pipeline.film_work import finish_folder, write_planned_roll
 from pipeline.model import DocumentId, Roll, RollId, Task, WorkOrder
 from pipeline.profile import Profile, StageCall
 from pipeline.store import fsync_folder
 from stages.errors import Refusal
-from stages.page_image import PageImage
 
 _SECONDS_A_FRAME = 2.0  # generous: decode, encode and check take 0.15 s
 _BITONAL_STAGES = ("background", "binarize", "despeckle")
@@ -111,7 +104,7 @@ def write_order_roll(bureau: Bureau, task: Task, *, who: str) -> None:
     folder = _final_folder(bureau, order, batch, roll.round)
     bureau.sandbox.call(
         "Writing the roll",
-        _write_one_roll,
+        write_planned_roll,
         plan,
         _part_folder(folder),
         film_job(bureau, order, profile, batch),
@@ -139,7 +132,7 @@ def finish_film(bureau: Bureau, order: WorkOrder, round_: int) -> Path | None:
     frames = sum(len(plan.frames) for plan in plans)
     problems = bureau.sandbox.call(
         "Checking the film",
-        _finish_folder,
+        finish_folder,
         _part_folder(folder),
         plans,
         film_job(bureau, order, profile, batch),
@@ -181,28 +174,6 @@ def bitonal_calls(profile: Profile) -> tuple[StageCall, ...]:
     """The profile's own stages that make a grey or colour page bitonal for the film."""
     named = {call.name: call for call in (*profile.recognize, *profile.page) if call.name in _BITONAL_STAGES}
     return tuple(named[name] for name in _BITONAL_STAGES if name in named)
-
-
-def _write_one_roll(plan: RollPlan, folder: Path, job: FilmJob, calls: tuple[StageCall, ...]) -> None:
-    def to_bitonal(page: PageImage) -> PageImage:
-        for call in calls:
-            page = call.stage.run(page, call.settings)
-        return page if page.is_bitonal else _in_dots(page)
-
-    write_roll(plan, folder, job, read=read_prepared, to_bitonal=to_bitonal)
-
-
-def _in_dots(page: PageImage) -> PageImage:
-    """A picture as film can show it: Floyd and Steinberg's error diffusion."""
-    return page.with_pixels(np.array(Image.fromarray(page.grey()).convert("1")) != 0)
-
-
-def _finish_folder(folder: Path, plans: Sequence[RollPlan], job: FilmJob) -> tuple[str, ...]:
-    certificate = folder / ".certificate.pdf"
-    write_certificate(certificate, plans, job)
-    write_job_files(folder, plans, job, certificate=certificate)
-    certificate.unlink()
-    return check_film_folder(folder).problems
 
 
 def _plans(bureau: Bureau, order: WorkOrder, profile: Profile, batch: FilmBatch) -> list[RollPlan]:

@@ -17,13 +17,11 @@ from typing import ClassVar
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
+from pipeline.page_work import ticket_on
 from pipeline.store import NoPlainFile, fsync_folder
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
-from stages.read import Settings as ReadSettings
-from stages.read import page_count, read_page
-from stages.separators import Settings as SeparatorSettings
-from stages.separators import separators
+from stages.read import page_count
 from stages.sheets import Ticket, ticket_sheet
 
 log = logging.getLogger(__name__)
@@ -301,12 +299,6 @@ def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkO
             "again."
         )
     return order
-
-
-def ticket_on(path: Path) -> str:
-    """The order number that a ticket on the first page of a file names; empty when there is no ticket."""
-    page = separators(read_page(path, 0, ReadSettings()), SeparatorSettings())
-    return str(page.readings.get("separators.ticket") or "")
 
 
 def ticket_for(order: WorkOrder, box: str | None, bureau_name: str) -> PageImage:

@@ -9,16 +9,13 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
-
-import bagit
 
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
+from pipeline.document_work import BagFile, BagJob, DocumentJob, write_bag, write_document
 from pipeline.film_rolls import film_places, finish_film
 from pipeline.model import (
     Batch,
@@ -32,10 +29,10 @@ from pipeline.model import (
 )
 from pipeline.store import file_digest, fsync_folder
 from pipeline.transmittal import write_transmittal
-from stages.errors import NotPdfA, Refusal
+from stages.errors import NotPdfA
 from stages.page_file import write_page_file
 from stages.page_image import PageImage, TextLayer
-from stages.pdfa import Flavour, PdfPage, ValidationReport, check_pdfa, write_pdfa
+from stages.pdfa import PdfPage, write_pdfa
 from stages.sheets import separator_sheet
 from stages.xmp import DocumentMetadata
 
@@ -62,44 +59,6 @@ _COLUMN_MEANINGS = {
     "first_frame": "first frame of the document on that roll",
     "last_frame": "last frame of the document on that roll",
 }
-
-
-class PackageNotSound(Refusal):
-    """The written bag does not pass its own validation."""
-
-    code: ClassVar[str] = "package-not-sound"
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"The package does not pass its check: {problem}. It was not handed over. Retry it.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentJob:
-    """What writing one document takes; pages are page file, resolution, text layer file."""
-
-    pages: tuple[tuple[Path, float, Path | None], ...]
-    out: Path
-    metadata: DocumentMetadata
-    flavour: Flavour
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BagFile:
-    """One file to copy into a bag: its path inside data/, where it lies, its digest."""
-
-    name: str
-    source: Path
-    digest: Sha256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BagJob:
-    """What writing a bag takes; `texts` are small files given whole."""
-
-    folder: Path
-    files: tuple[BagFile, ...]
-    texts: tuple[tuple[str, bytes], ...]
-    info: dict[str, str]
 
 
 def package_document(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -156,12 +115,6 @@ def package_document(bureau: Bureau, task: Task, *, who: str) -> None:
     evidence = {"document": document.public_id, "sha256": pdf, **report.as_dict()}
     kept = bureau.store.put_bytes(json.dumps(evidence, indent=1, sort_keys=True).encode())
     bureau.ledger.record_packaged(task, pdf, size, report.flavour, kept, who=who)
-
-
-def write_document(job: DocumentJob) -> ValidationReport:
-    """Write one PDF/A page by page, and check the file that was written."""
-    write_pdfa(_pdf_pages(job), job.out, job.metadata, job.flavour)
-    return check_pdfa(job.out, job.flavour)
 
 
 def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -247,49 +200,6 @@ def document_file_name(document: Document) -> str:
 def batch_seal(bureau: Bureau, batch_id: BatchId) -> str:
     """SHA-256 over what became of every page of a batch: it proves the count it was billed by."""
     return "sha256:" + hashlib.sha256("\n".join(bureau.ledger.seal_lines(batch_id)).encode()).hexdigest()
-
-
-def write_bag(job: BagJob) -> None:
-    """Write a BagIt 1.0 bag (RFC 8493) into a new folder, every copy checked against its digest, and validate it.
-
-    Changes the working directory while it runs, therefore it belongs into a process of its own.
-
-    Raises:
-        PackageNotSound: the bag does not validate.
-    """
-    shutil.rmtree(job.folder, ignore_errors=True)  # this may be the second try, after a crash
-    for file in job.files:
-        target = job.folder / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.source, target)
-        if file_digest(target) != file.digest:
-            raise RuntimeError(f"the store's copy of {file.name} is damaged")
-    for name, data in job.texts:
-        target = job.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-    bag = bagit.make_bag(str(job.folder), job.info, checksums=["sha256"])
-    _declare_version_1(job.folder)
-    bag = bagit.Bag(str(job.folder))
-    try:
-        bag.validate()
-    except bagit.BagError as error:
-        raise PackageNotSound(str(error)) from error
-
-
-def _declare_version_1(folder: Path) -> None:
-    """The library writes version 0.97; 1.0 only adds rules that ours keep, such as every file in every manifest."""
-    (folder / "bagit.txt").write_text(
-        "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n", encoding="utf-8", newline="\n"
-    )
-    bag = bagit.Bag(str(folder))
-    bag.save()
-
-
-def _pdf_pages(job: DocumentJob) -> Iterator[PdfPage]:
-    for image, dpi, text in job.pages:
-        layer = None if text is None else TextLayer.from_json(text.read_bytes())
-        yield PdfPage(image=image, dpi=dpi, text=layer)
 
 
 def _bag_job(

@@ -1,8 +1,11 @@
 """Run functions in processes of their own, which may crash, hang or eat memory without harm to anybody else.
 
-Image decoders are native code fed with files from outside. Each thread that calls has one long-lived child; a call is a
-pickled function with its arguments, the answer its result or its exception. The child leads a process group, so that a
-kill takes the programs it started (Tesseract) along, and it ends by itself when its parent is gone.
+Image decoders are native code fed with files from outside. Children live long, and there are as many as calls were ever
+under way at once; a call is a pickled function with its arguments, the answer its result or its exception. The child
+leads a process group, so that a kill takes the programs it started (Tesseract) along, and it ends by itself when its
+parent is gone.
+
+A child imports what its functions' modules import: they stand in modules that know no ledger (`page_work` and others).
 
 Frames on both pipes: 8 bytes length, big-endian, then that many bytes of pickle.
 """
@@ -47,18 +50,18 @@ class _ChildHangs(Exception):
 
 
 class Sandbox:
-    """Children for the calling threads, made on first use."""
+    """Children for whoever calls, made when none is idle."""
 
     def __init__(self, *, memory_limit_mb: int, timeout_s: float) -> None:
         self._memory_limit_mb = memory_limit_mb
         self._timeout_s = timeout_s
-        self._of_thread = threading.local()
         self._all: set[_Child] = set()
+        self._idle: list[_Child] = []
         self._lock = threading.Lock()
         self._closed = False
 
     def call(self, what: str, function: Callable[[*_Args], _R], *args: *_Args, timeout_s: float | None = None) -> _R:
-        """What `function` returns or raises, having run in this thread's child.
+        """What `function` returns or raises, having run in a child.
 
         `what` names the work in sentences for people ("Preparing the page"); `timeout_s` is for work that is known to
         take longer than a page.
@@ -68,8 +71,8 @@ class Sandbox:
             StageTimedOut: it ran longer than the limit; it has been killed with all it started.
             StageCrashed: it ended its process twice in a row.
         """
-        for _ in range(_TRIES):
-            child = self._child()
+        for attempt in range(_TRIES):
+            child = self._child(fresh=attempt > 0)
             limit_s = timeout_s or self._timeout_s
             try:
                 answer = child.ask((function, args), limit_s)
@@ -82,8 +85,7 @@ class Sandbox:
             except BaseException:
                 self._forget(child)  # its answer would be taken for the next call's
                 raise
-            if child.calls >= _CALLS_A_CHILD:
-                self._forget(child)
+            self._give_back(child)
             if isinstance(answer, _Raised):
                 raise answer.error
             return answer  # type: ignore[no-any-return]
@@ -99,23 +101,31 @@ class Sandbox:
         with self._lock:
             self._closed = True
             children, self._all = list(self._all), set()
+            self._idle.clear()
         for child in children:
             child.kill()
 
-    def _child(self) -> _Child:
-        child: _Child | None = getattr(self._of_thread, "child", None)
-        if child is None or child.dead:
-            with self._lock:
-                if self._closed:
-                    raise Stopping
-                child = _Child(self._memory_limit_mb)
-                self._all.add(child)
-            self._of_thread.child = child
-        return child
+    def _child(self, *, fresh: bool) -> _Child:
+        """An idle child or a new one; `fresh` is for a second try, since idle ones may have been killed too."""
+        with self._lock:
+            if self._closed:
+                raise Stopping
+            if self._idle and not fresh:
+                return self._idle.pop()
+            child = _Child(self._memory_limit_mb)
+            self._all.add(child)
+            return child
+
+    def _give_back(self, child: _Child) -> None:
+        if child.calls >= _CALLS_A_CHILD:
+            self._forget(child)
+            return
+        with self._lock:
+            if child in self._all:  # else closed in the meantime
+                self._idle.append(child)
 
     def _forget(self, child: _Child) -> None:
         child.kill()
-        self._of_thread.child = None
         with self._lock:
             self._all.discard(child)
 

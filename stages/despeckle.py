@@ -22,6 +22,8 @@ HALVING_DPI = 200.0  # from here on components are labelled at half size: specks
 REACH_PER_AREA = 42.0  # (distance in pixels at 300 dpi)^2 over area in pixels at 300 dpi; both scale alike
 COMPARABLE_AREA = 0.175
 ROUNDS = 4
+STRAIGHT_STEP = 0.95  # OpenCV's distance counts 0.955 for a step across or down
+BOX_OVERHEAD_PX = 1000  # to measure in one more box costs as much as so many pixels more
 
 # Step 4: leaders, dotted rules, dot-matrix print
 ROW_DOTS = 4
@@ -117,37 +119,36 @@ def _declined(page: PageImage, reason: str) -> PageImage:
 def _small_marks(ink: Mask, safe_px: float, step: int) -> tuple[_Marks, npt.NDArray[np.uint8]]:
     """The marks that are not safe by size, and a map (on the labels' grid) of the ink that is."""
     seen = _pooled(ink) if step == 2 else ink.view(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(seen, connectivity=8, ltype=cv2.CV_32S)
+    count, labels = cv2.connectedComponents(seen, connectivity=8, ltype=cv2.CV_32S)
+    inked = np.flatnonzero(seen.view(np.bool_))  # four times as fast as on bytes
+    inked_by = np.asarray(labels, dtype=np.int32).ravel()[inked]
+    # boxes of all components would take four times as long as the labels: first those with too many pixels drop out
+    seen_px = np.bincount(inked_by, minlength=count)
+    owner, few, chosen = _renumbered(inked_by, (seen_px > 0) & (seen_px <= ((safe_px + step - 1) / step) ** 2))
+    rows, cols = np.divmod(inked[chosen], seen.shape[1])
+    top, left = (_least(places, owner, few) for places in (rows, cols))
     # a mark seen at half size covers up to one full-size pixel more than it has
-    width = stats[:, cv2.CC_STAT_WIDTH] * step - (step - 1)
-    height = stats[:, cv2.CC_STAT_HEIGHT] * step - (step - 1)
+    height, width = (
+        (1 - _least(-places, owner, few) - first) * step - (step - 1) for places, first in ((rows, top), (cols, left))
+    )
     is_small = (width < safe_px) & (height < safe_px)
-    is_small[0] = False
-    inked = np.flatnonzero(seen)
-    inked_by = np.asarray(labels).ravel()[inked]
-    on_small = is_small[inked_by]
-    rows, cols = np.divmod(inked[on_small], seen.shape[1])
-    numbers = np.flatnonzero(is_small)
-    place = np.zeros(count, np.intp)
-    place[numbers] = np.arange(numbers.size)
-    owner = place[inked_by[on_small]]
+    owner, few, chosen = _renumbered(owner, is_small)
+    rows, cols = rows[chosen], cols[chosen]
     safe = seen.copy()
     safe[rows, cols] = 0
-    area, across, down = np.zeros((3, numbers.size))
+    area, across, down = np.zeros((3, few))
     for y, x in np.ndindex(step, step):
         full_rows, full_cols = rows * step + y, cols * step + x
         inside = (full_rows < ink.shape[0]) & (full_cols < ink.shape[1])
         inside[inside] = ink[full_rows[inside], full_cols[inside]]
-        area += np.bincount(owner[inside], minlength=numbers.size)
-        across += np.bincount(owner[inside], weights=full_cols[inside], minlength=numbers.size)
-        down += np.bincount(owner[inside], weights=full_rows[inside], minlength=numbers.size)
-    left = stats[numbers, cv2.CC_STAT_LEFT].astype(np.float64) * step
-    top = stats[numbers, cv2.CC_STAT_TOP].astype(np.float64) * step
+        area += np.bincount(owner[inside], minlength=few)
+        across += np.bincount(owner[inside], weights=full_cols[inside], minlength=few)
+        down += np.bincount(owner[inside], weights=full_rows[inside], minlength=few)
     marks = _Marks(
-        left=left,
-        top=top,
-        right=left + width[numbers],
-        bottom=top + height[numbers],
+        left=left[is_small] * step,
+        top=top[is_small] * step,
+        right=left[is_small] * step + width[is_small],
+        bottom=top[is_small] * step + height[is_small],
         area=area,
         across=across / np.maximum(area, 1),
         down=down / np.maximum(area, 1),
@@ -158,15 +159,27 @@ def _small_marks(ink: Mask, safe_px: float, step: int) -> tuple[_Marks, npt.NDAr
     return marks, safe
 
 
+def _renumbered(numbers: npt.NDArray[np.integer], taken: Mask) -> tuple[Indices, int, Mask]:
+    """The numbers of those taken, counted anew from 0; how many are taken; and which of `numbers` are theirs."""
+    place = np.cumsum(taken) - 1
+    chosen = taken[numbers]
+    return place[numbers[chosen]], int(np.count_nonzero(taken)), np.asarray(chosen)
+
+
+def _least(places: Indices, owner: Indices, count: int) -> Numbers:
+    least = np.full(count, np.inf)
+    np.minimum.at(least, owner, places)
+    return least
+
+
 def _pooled(ink: Mask) -> npt.NDArray[np.uint8]:
     """Half the size: 1 where any of 2 x 2 pixels is ink."""
-    levels = ink.view(np.uint8) * np.uint8(255)
+    seen = ink.view(np.uint8)
     if ink.shape[0] % 2 or ink.shape[1] % 2:
-        odd_rows, odd_cols = ink.shape[0] % 2, ink.shape[1] % 2
-        levels = np.pad(levels, ((0, odd_rows), (0, odd_cols)))
-    size = (levels.shape[1] // 2, levels.shape[0] // 2)
-    # one pixel of four leaves a mean of 64, so nothing is missed
-    return np.asarray(cv2.resize(levels, size, interpolation=cv2.INTER_AREA) > 0).view(np.uint8)
+        seen = np.pad(seen, ((0, ink.shape[0] % 2), (0, ink.shape[1] % 2)))
+    pairs = np.asarray(cv2.bitwise_or(seen[::2], seen[1::2]))
+    # two columns read as one number of 16 bits
+    return np.asarray(pairs.view(np.uint16) != 0).view(np.uint8)
 
 
 def _living(marks: _Marks, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
@@ -187,15 +200,38 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], page: PageImage, step: i
 
 def _near_safe(marks: _Marks, safe: npt.NDArray[np.uint8], step: int) -> Mask:
     """Which marks have safe ink within their reach, up and down counted double."""
-    if not safe.any():
-        return np.zeros(len(marks), np.bool_)
-    tall = cv2.resize(safe, (safe.shape[1], safe.shape[0] * 2), interpolation=cv2.INTER_NEAREST)
+    near = np.zeros(len(marks), np.bool_)
+    # the box around each mark that holds all its reach, on the labels' grid
+    reach = np.ceil(np.sqrt(REACH_PER_AREA * marks.area) / (step * STRAIGHT_STEP))
+    top, left = np.maximum(0, marks.top / step - reach // 2 - 1), np.maximum(0, marks.left / step - reach)
+    bottom, right = marks.bottom / step + reach // 2 + 2, marks.right / step + reach + 1
+    boxes = np.stack([top, np.minimum(bottom, safe.shape[0]), left, np.minimum(right, safe.shape[1])]).astype(np.intp)
+    top, bottom, left, right = boxes
+    sums = cv2.integral(safe)
+    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    asked = np.flatnonzero(inside > 0)
+    cost_px = int(((bottom - top) * (right - left))[asked].sum()) + asked.size * BOX_OVERHEAD_PX
+    limit = REACH_PER_AREA * marks.area
+    if cost_px > safe.size:
+        nearest = np.full(len(marks), np.inf)
+        np.minimum.at(nearest, marks.owner, _distances(safe, marks.rows, marks.cols) * step)
+        return np.asarray(nearest**2 <= limit)
+    order = np.argsort(marks.owner, kind="stable")
+    starts = np.searchsorted(marks.owner[order], np.arange(len(marks) + 1))
+    for mark in asked:
+        own = order[starts[mark] : starts[mark + 1]]
+        patch = safe[top[mark] : bottom[mark], left[mark] : right[mark]]
+        nearest_px = float(_distances(patch, marks.rows[own] - top[mark], marks.cols[own] - left[mark]).min()) * step
+        near[mark] = nearest_px**2 <= limit[mark]
+    return near
+
+
+def _distances(safe: npt.NDArray[np.uint8], rows: Indices, cols: Indices) -> npt.NDArray[np.float32]:
+    """How far these places are from safe ink, in pixels of its grid, up and down counted double."""
+    tall = np.repeat(safe, 2, axis=0)
     distance = cv2.distanceTransform(1 - tall, cv2.DIST_L2, 3)
     # a row became two: measure from the one that is nearer
-    at_pixels = np.minimum(distance[marks.rows * 2, marks.cols], distance[marks.rows * 2 + 1, marks.cols]) * step
-    nearest = np.full(len(marks), np.inf)
-    np.minimum.at(nearest, marks.owner, at_pixels)
-    return np.asarray(nearest**2 <= REACH_PER_AREA * marks.area)
+    return np.asarray(np.minimum(distance[rows * 2, cols], distance[rows * 2 + 1, cols]))
 
 
 def _reached(marks: _Marks, waiting: Indices, newly: Indices) -> Indices:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import unicodedata
 from functools import cache
+from typing import TYPE_CHECKING
 
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
-from fontTools.ttLib.tables._g_l_y_f import Glyph
+if TYPE_CHECKING:
+    from fontTools.ttLib.tables._g_l_y_f import Glyph
 
 FONT_NAME = "PlatenGlyphless"
 ASCENT = 1000  # in thousandths of the font size: a selection reaches from the baseline to the font size above it
@@ -35,6 +35,8 @@ _FONT_DATE = 3_029_529_600  # 1 January 2000, in seconds from 1904 (OpenType, he
 @cache
 def font_program() -> bytes:
     """The font as a TrueType file, the same bytes each time."""
+    from fontTools.fontBuilder import FontBuilder  # here, for it costs more than all other imports of a PDF's writer
+
     names = [".notdef", *(f"blank{advance}" for advance in ADVANCES[1:])]
     font = FontBuilder(1000, isTTF=True)
     font.setupGlyphOrder(names)
@@ -165,6 +167,8 @@ def _hairline(advance: int) -> Glyph:
 
     pdfium makes the selection of a glyph without an outline a thousandth of the font size high.
     """
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
     pen.lineTo((advance, ASCENT))

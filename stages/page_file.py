@@ -14,15 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import img2pdf
 import numpy as np
 import numpy.typing as npt
-import pikepdf
 from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from stages.page_image import EncodedImage, PageImage, Pixels
+
+if TYPE_CHECKING:
+    import pikepdf
 
 # Pillow's guard against bombs knows one limit for the whole process; here pixels were counted when the scan was read
 Image.MAX_IMAGE_PIXELS = None
@@ -313,6 +314,9 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _taken_apart_by_img2pdf(data: bytes) -> PackedImage:
+    import img2pdf  # here, for whoever only writes or reads page files needs neither
+    import pikepdf
+
     # img2pdf knows how each kind of JPEG, PNG and JPEG 2000 stands in a PDF without being decoded: 0.5 ms a page
     made = img2pdf.convert(
         data,
@@ -343,6 +347,8 @@ def _taken_apart_by_img2pdf(data: bytes) -> PackedImage:
 
 
 def _colour_space(space: pikepdf.Object | None) -> tuple[int, bytes]:
+    import pikepdf
+
     if isinstance(space, pikepdf.Array) and space[0] == pikepdf.Name.ICCBased:
         return int(space[1].N), space[1].read_bytes()
     named = {"/DeviceGray": 1, "/DeviceRGB": 3}

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree.ElementTree import ParseError
 
 import pikepdf
-import pikepdf.pdfa
 from pikepdf import Array, Dictionary, Name, Stream, String
 
 from stages.glyphless import ASCENT, DESCENT, FONT_NAME, CodeBook, advance, font_program, shown
@@ -22,6 +21,11 @@ from stages.page_image import Box, Line, TextLayer
 from stages.pdf_spool import PdfSpool
 from stages.srgb import srgb_profile
 from stages.xmp import PREFIX, DocumentMetadata, document_information, read_declarations, xmp_packet
+
+# 0.15 s and 20 MB with its JSON schemas and font tables: imported where a file is written or checked, for every
+# process of the house imports this module
+if TYPE_CHECKING:
+    import pikepdf.pdfa
 
 Flavour = Literal["1b", "2b", "2u", "3b", "3u"]
 
@@ -78,6 +82,8 @@ def write_pdfa(pages: Iterable[PdfPage], out: Path, metadata: DocumentMetadata, 
     Raises:
         ValueError: a page file is of no kind that can be put in, or there are no pages.
     """
+    from pikepdf.pdfa import resolve_save_kwargs
+
     book = CodeBook()
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".platen-") as scratch:
         spooled, finished = Path(scratch) / "spool.pdf", Path(scratch) / "finished.pdf"
@@ -86,7 +92,7 @@ def write_pdfa(pages: Iterable[PdfPage], out: Path, metadata: DocumentMetadata, 
         with pikepdf.open(spooled, access_mode=pikepdf.AccessMode.stream) as pdf:
             _fill_font(pdf, pdf.get_object(font_number, 0), book)
             _declare(pdf, metadata, flavour)
-            pdf.save(finished, **pikepdf.pdfa.resolve_save_kwargs(f"{flavour[0]}b", deterministic_id=True))
+            pdf.save(finished, **resolve_save_kwargs(f"{flavour[0]}b", deterministic_id=True))
         finished.replace(out)
 
 
@@ -96,8 +102,10 @@ def check_pdfa(path: Path, flavour: Flavour) -> ValidationReport:
     pikepdf knows level B, no extension schemas and no JPEG 2000: what it says against level U, our own properties and
     such pictures is left out, and all three are checked here instead. Never raises for what is wrong with the file.
     """
+    from pikepdf.pdfa import validate_written
+
     part = int(flavour[0])
-    report = pikepdf.pdfa.validate_written(path, f"{part}b")
+    report = validate_written(path, f"{part}b")
     problems = [str(finding) for finding in report.findings if not _is_checked_here(finding, flavour)]
     try:
         with pikepdf.open(path) as pdf:

@@ -21,7 +21,6 @@ from stages.errors import Refusal, ResolutionTooLow, TooManyPages, UnreadableIma
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 from stages.raster import CM_PER_INCH, Raster, check_size, from_pillow, plausible_dpi, without_idle_colour
-from stages.read_pdf import pdf_page_count, read_pdf
 from stages.read_tiff import read_tiff
 from stages.settings import StageSettings
 from stages.tiff_tags import page_offsets
@@ -83,7 +82,7 @@ def page_count(path: Path) -> int:
     try:
         if kind not in ("PDF", "TIFF"):
             return 1
-        count = pdf_page_count(path) if kind == "PDF" else len(page_offsets(path))
+        count = _pdf_page_count(path) if kind == "PDF" else len(page_offsets(path))
         if count > MOST_PAGES_A_FILE:
             raise TooManyPages(count, MOST_PAGES_A_FILE)
         return count
@@ -120,6 +119,12 @@ def read_page(path: Path, page_index: int, settings: Settings) -> PageImage:
     except Exception as error:
         # decoders of strangers' bytes raise whatever comes to hand: SyntaxError, struct.error, IndexError, ...
         raise _as_refusal(error) from error
+
+
+def _pdf_page_count(path: Path) -> int:
+    from stages.read_pdf import pdf_page_count  # see `_raster`
+
+    return pdf_page_count(path)
 
 
 def _as_refusal(error: Exception) -> Exception:
@@ -167,6 +172,9 @@ def _raster(path: Path, kind: str, page_index: int, settings: Settings) -> Raste
     if kind == "TIFF":
         return read_tiff(path, page_index, settings.max_megapixels)
     if kind == "PDF":
+        # the two PDF libraries cost a process 0.07 s and 8 MB, and most files are no PDF
+        from stages.read_pdf import read_pdf
+
         return read_pdf(path, page_index, max_megapixels=settings.max_megapixels, render_dpi=settings.pdf_render_dpi)
     if page_index:
         raise UnreadableImage(f"it has 1 page, and page {page_index + 1} was asked for")

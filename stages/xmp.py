@@ -10,8 +10,8 @@ import unicodedata
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from html import escape
 from typing import Literal, NamedTuple
-from xml.sax.saxutils import escape
 
 NAMESPACE = "urn:x-platen:document:1.0:"
 PREFIX = "platen"
@@ -212,12 +212,12 @@ def read_declarations(packet: bytes) -> Declarations:
 
 def _simple(name: str, value: str) -> str:
     text = _tidy(value)
-    return f"<{name}>{escape(text)}</{name}>" if text else ""
+    return f"<{name}>{escape(text, quote=False)}</{name}>" if text else ""
 
 
 def _array(name: str, kind: Literal["Alt", "Seq", "Bag"], values: list[str]) -> str:
     language = ' xml:lang="x-default"' if kind == "Alt" else ""
-    items = "".join(f"<rdf:li{language}>{escape(text)}</rdf:li>" for text in map(_tidy, values) if text)
+    items = "".join(f"<rdf:li{language}>{escape(text, quote=False)}</rdf:li>" for text in map(_tidy, values) if text)
     return f"<{name}><rdf:{kind}>{items}</rdf:{kind}></{name}>" if items else ""
 
 
@@ -227,7 +227,7 @@ def _declaration(own: _Own) -> str:
         f"<pdfaProperty:name>{own.name}</pdfaProperty:name>"
         f"<pdfaProperty:valueType>{own.value_type}</pdfaProperty:valueType>"
         f"<pdfaProperty:category>{own.category}</pdfaProperty:category>"
-        f"<pdfaProperty:description>{escape(own.description)}</pdfaProperty:description>"
+        f"<pdfaProperty:description>{escape(own.description, quote=False)}</pdfaProperty:description>"
         "</rdf:li>"
     )
 

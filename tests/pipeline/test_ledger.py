@@ -7,11 +7,14 @@ from datetime import date
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.ledger import Fenced, Ledger, OrderNotOpen
+from pipeline.ledger import Fenced, Ledger, LedgerUnusable, OrderNotOpen
+from pipeline.ledger.database import REVISION
 from pipeline.ledger.tables import metadata
 from pipeline.model import (
     Delivery,
@@ -24,12 +27,32 @@ from pipeline.model import (
     ReceivedPage,
     TaskKind,
 )
+from tests.conftest import ROOT
 from tests.pipeline.by_hand import adds_up, open_order, receive, run_hint, sha, work_off
 
 
 def test_migrations_make_the_tables_that_the_code_expects(ledger: Ledger) -> None:
     with ledger.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_version_that_is_asked_for_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+
+def test_a_ledger_of_another_version_is_not_opened(ledger: Ledger) -> None:
+    ledger.check_version()
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(LedgerUnusable, match=rf"version 0000.*needs {REVISION}"):
+        ledger.check_version()
+    with ledger.write() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+    with pytest.raises(LedgerUnusable, match="no ledger here yet"):
+        ledger.check_version()
 
 
 def test_an_order_goes_from_received_to_delivered_and_every_page_is_billed_once(ledger: Ledger) -> None:

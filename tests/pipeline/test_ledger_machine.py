@@ -10,15 +10,23 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import text
 
 from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen
 from pipeline.ledger.ledger import BatchChanged
-from pipeline.model import PAGE_TASKS, Exclusion, Hold, OrderStatus, Task, TaskKind, WorkOrder
-from tests.pipeline.by_hand import adds_up, arrival, finish, open_order, sha, work_off
+from pipeline.model import PAGE_TASKS, Exclusion, Hold, OrderStatus, Task, TaskId, TaskKind
+from tests.pipeline.by_hand import adds_up, arrival, finish, open_order, receive, sha, work_off
 
 OWNERS = st.sampled_from(["a", "b"])
+ORDERS = st.sampled_from([0, 1])
+NUMBERS = st.integers(0, 999)
+# mostly well, or no order would come far
+OUTCOMES = st.lists(
+    st.sampled_from(["finish"] * 6 + ["hold", "hold", "go on", "go on", "fail", "blank", "lost"]),
+    min_size=1,
+    max_size=6,
+)
 # what must hold between the rows themselves, as questions that find the rows that break it
 FAULTS = {
     "a page is billed and left out": """
@@ -60,12 +68,7 @@ def _migrated() -> Path:
 
 
 class Floor(RuleBasedStateMachine):
-    """Two workers, one supervisor, a few orders."""
-
-    orders = Bundle("orders")
-    hints = Bundle("hints")
-    running = Bundle("running")
-    holds = Bundle("holds")
+    """Two workers, one supervisor, two orders; the supervisor's list may be older than the ledger."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,50 +77,54 @@ class Floor(RuleBasedStateMachine):
         self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
         self.ledger.register_worker("a")
         self.ledger.register_worker("b")
+        self.orders = [open_order(self.ledger), open_order(self.ledger, film=True)]
+        self.hints: list[tuple[TaskId, int]] = []
+        self.running: list[Task] = []
+        self.holds: list[Hold] = []
+        receive(self.ledger, self.orders[0], 3)
 
-    @rule(target=orders, film=st.booleans())
-    def open_an_order(self, film: bool) -> WorkOrder:
-        return open_order(self.ledger, film=film)
-
-    @rule(order=orders, pages=st.integers(1, 4), digest=st.sampled_from([None, None, "same"]))
-    def receive(self, order: WorkOrder, pages: int, digest: str | None) -> None:
+    @rule(order=ORDERS, pages=st.integers(1, 4), digest=st.sampled_from([None, None, "same"]))
+    def receive(self, order: int, pages: int, digest: str | None) -> None:
         try:
-            arrival(self.ledger, order, pages, digest=digest)()
+            arrival(self.ledger, self.orders[order], pages, digest=digest)()
         except OrderNotOpen:
-            assert self.ledger.order_by_id(order.id).status is not OrderStatus.OPEN
+            assert self.ledger.order_by_id(self.orders[order].id).status is not OrderStatus.OPEN
 
-    @rule(target=hints, owner=OWNERS, limit=st.integers(1, 4))
-    def dispatch(self, owner: str, limit: int) -> object:
-        return multiple(*((owner, task_id, attempt) for _, task_id, attempt in self.ledger.dispatch(owner, limit)))
+    @rule(owner=OWNERS, outcomes=OUTCOMES)
+    def work(self, owner: str, outcomes: list[str]) -> None:
+        """Tasks are handed out, claimed, and end in one way or another, or go on for a while."""
+        for (_, task_id, attempt), outcome in zip(self.ledger.dispatch(owner, len(outcomes)), outcomes, strict=False):
+            self.hints.append((task_id, attempt))
+            task = None if outcome == "lost" else self.ledger.claim(task_id, attempt, owner)
+            if task is not None:
+                self._end(task, outcome)
 
-    @rule(target=running, hint=hints)
-    def claim(self, hint: tuple[str, int, int]) -> object:
-        owner, task_id, attempt = hint
-        task = self.ledger.claim(task_id, attempt, owner)  # type: ignore[arg-type]
-        return multiple() if task is None else task
+    @precondition(lambda self: self.hints)
+    @rule(number=NUMBERS, owner=OWNERS)
+    def a_message_comes_late_or_twice(self, number: int, owner: str) -> None:
+        task = self.ledger.claim(*self.hints[number % len(self.hints)], owner)
+        if task is not None:
+            self._end(task, "finish")
 
-    @rule(task=consumes(running), late=st.sampled_from([None, None, *Exclusion]))
-    def finish(self, task: Task, late: Exclusion | None) -> None:
+    @precondition(lambda self: self.running)
+    @rule(number=NUMBERS, outcome=st.sampled_from(["finish", "finish", "hold", "fail", "blank"]))
+    def a_slow_worker_ends(self, number: int, outcome: str) -> None:
+        self._end(self.running[number % len(self.running)], outcome)
+
+    def _end(self, task: Task, outcome: str) -> None:
         with contextlib.suppress(Fenced, BatchChanged):
-            finish(self.ledger, task, late=late)
-
-    @rule(target=holds, task=consumes(running))
-    def hold(self, task: Task) -> object:
-        try:
-            self.ledger.hold(task, "skew-too-large", "It is crooked.", who="w")
-        except Fenced:
-            return multiple()
-        hold = self.ledger.hold_of(task.id)
-        assert hold is not None
-        return hold
-
-    @rule(task=consumes(running))
-    def fail(self, task: Task) -> None:
-        try:
-            self.ledger.put_off(task, "disk full", who="w")
-        except Fenced:
-            return
-        self._wait_for_everything()
+            if outcome == "go on":
+                self.running.append(task)  # and never leaves the list: it may end twice
+            elif outcome == "hold":
+                self.ledger.hold(task, "skew-too-large", "It is crooked.", who="w")
+                hold = self.ledger.hold_of(task.id)
+                assert hold is not None
+                self.holds.append(hold)
+            elif outcome == "fail":
+                self.ledger.put_off(task, "disk full", who="w")
+                self._wait_for_everything()
+            else:
+                finish(self.ledger, task, late=Exclusion.BLANK if outcome == "blank" else None)
 
     @rule(owner=OWNERS)
     def a_worker_dies(self, owner: str) -> None:
@@ -134,9 +141,15 @@ class Floor(RuleBasedStateMachine):
     def the_ledger_was_away(self, owner: str) -> None:
         self.ledger.reap(owner)
 
-    @rule(hold=holds, decision=st.sampled_from(["retry", "release", "exclude", "replace", "ask"]))
-    def decide(self, hold: Hold, decision: str) -> None:
+    @precondition(lambda self: self.holds)
+    @rule(
+        number=NUMBERS,
+        decision=st.sampled_from(["retry", "release", "exclude", "exclude", "replace", "replace", "ask"]),
+    )
+    def decide(self, number: int, decision: str) -> None:
         """Also about what is held no longer: somebody else was quicker."""
+        seen = self.holds if number % 4 == 0 else self.ledger.holds() or self.holds
+        hold = seen[number // 4 % len(seen)]
         if decision == "retry":
             self.ledger.decide_retry(hold, who="t", why="w")
         elif decision == "release":
@@ -151,19 +164,19 @@ class Floor(RuleBasedStateMachine):
             with contextlib.suppress(HeldNoLonger):
                 self.ledger.replace_page(hold.page_id, "again.tif", sha(7), who="t", why="w")
 
-    @rule(order=orders)
-    def close(self, order: WorkOrder) -> None:
+    @rule(order=ORDERS)
+    def close(self, order: int) -> None:
         try:
-            self.ledger.close_order(order.number, who="t")
+            self.ledger.close_order(self.orders[order].number, who="t")
         except OrderNotOpen:
-            assert not self.ledger.batches_of(order.id)
+            assert not self.ledger.batches_of(self.orders[order].id)
 
-    @rule(order=orders)
-    def reopen(self, order: WorkOrder) -> None:
+    @rule(order=ORDERS)
+    def reopen(self, order: int) -> None:
         try:
-            self.ledger.reopen_order(order.number, who="t")
+            self.ledger.reopen_order(self.orders[order].number, who="t")
         except OrderNotOpen:
-            assert self.ledger.order_by_id(order.id).status is OrderStatus.CLOSED
+            assert self.ledger.order_by_id(self.orders[order].id).status is OrderStatus.CLOSED
 
     @invariant()
     def every_page_is_accounted_for(self) -> None:
@@ -196,6 +209,12 @@ class Floor(RuleBasedStateMachine):
         self.every_page_is_accounted_for()
         assert self.ledger.unfinished() == 0
         for order in self.ledger.orders():
+            if order.deliveries:  # it can be delivered again
+                self.ledger.reopen_order(order.number, who="t")
+                self.ledger.close_order(order.number, who="t")
+                work_off(self.ledger)
+                assert self.ledger.order_by_id(order.id).deliveries == order.deliveries + 1
+        for order in self.ledger.orders():
             counts = self.ledger.order_counts(order.id)
             assert (counts.open, counts.held) == (0, 0)
             assert order.status is (OrderStatus.DELIVERED if counts.received else order.status)
@@ -209,5 +228,5 @@ class Floor(RuleBasedStateMachine):
 
 TestFloor = Floor.TestCase
 TestFloor.settings = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

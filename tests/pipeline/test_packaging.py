@@ -9,8 +9,8 @@ import bagit
 import pytest
 
 from pipeline.bureau import Bureau
+from pipeline.document_work import BagFile, BagJob, write_bag
 from pipeline.model import Exclusion, OrderStatus, Priority, Service, Sha256, TaskKind
-from pipeline.packaging import BagFile, BagJob, write_bag
 from pipeline.settings import Settings
 from pipeline.store import file_digest
 from pipeline.tasks import run_task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -59,6 +60,15 @@ def eat() -> int:
     return int(np.ones(4 << 30, np.uint8).sum())
 
 
+def modules_after_importing(*names: str) -> set[str]:
+    imports = ", ".join(f"pipeline.{name}" for name in names)
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys, pipeline.sandbox, {imports}; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(said.stdout.split())
+
+
 def chat() -> str:
     print("rubbish on the wire")
     os.write(1, b"more rubbish")
@@ -68,6 +78,38 @@ def chat() -> str:
 def test_a_function_answers_from_its_own_process(sandbox: Sandbox) -> None:
     assert sandbox.call("Doubling", double, 21) == 42
     assert sandbox.call("Asking", os.getpid) != os.getpid()
+
+
+def test_calls_one_after_another_need_one_child_whatever_thread_they_come_from(sandbox: Sandbox) -> None:
+    children = {sandbox.call("Asking", os.getpid)}
+    thread = threading.Thread(target=lambda: children.add(sandbox.call("Asking", os.getpid)))
+    thread.start()
+    thread.join()
+    children.add(sandbox.call("Asking", os.getpid))
+    assert len(children) == 1
+
+
+def test_children_that_were_killed_while_idle_cost_nobody_a_page(sandbox: Sandbox) -> None:
+    together = threading.Barrier(3)
+
+    def work() -> None:
+        together.wait()
+        sandbox.call("Sleeping", time.sleep, 1.0)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sandbox._idle) == 3
+    for child in sandbox._idle:
+        os.kill(child._process.pid, signal.SIGKILL)
+    assert sandbox.call("Doubling", double, 4) == 8
+
+
+def test_a_child_that_prepares_or_writes_imports_no_ledger() -> None:
+    loaded = modules_after_importing("page_work", "document_work", "film_work")
+    assert not loaded & {"sqlalchemy", "alembic", "pydantic_settings", "typer", "rich", "dramatiq"}
 
 
 def test_a_refusal_keeps_its_code_and_sentence(sandbox: Sandbox) -> None:
@@ -117,10 +159,10 @@ def test_chatter_does_not_spoil_the_answer(sandbox: Sandbox) -> None:
 
 def test_a_call_that_meets_the_closing_is_given_back(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.call("Doubling", double, 1)
-    child_of_thread = sandbox._child
+    idle_child = sandbox._child
 
-    def closed_meanwhile() -> object:
-        child = child_of_thread()
+    def closed_meanwhile(*, fresh: bool) -> object:
+        child = idle_child(fresh=fresh)
         sandbox.close()
         return child
 

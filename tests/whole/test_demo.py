@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.film_plan import check_film_folder
+from pipeline.film_check import check_film_folder
 from tests.verapdf import refused_by_verapdf
 
 pytestmark = [pytest.mark.whole, pytest.mark.tool]

@@ -1,0 +1,214 @@
+"""What a page goes through in the sandbox: prepared, then read. It knows no ledger, so that a child starts quickly."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.profile import DeliveryRules, Profile, StageCall
+from stages.errors import Refusal, ResolutionTooLow
+from stages.page_file import read_page_file, write_page_file
+from stages.page_image import Affine, PageImage, Reading, TextLayer
+from stages.read import Settings as ReadSettings
+from stages.read import read_page
+from stages.reading_copy import reading_copy
+from stages.separators import Settings as SeparatorSettings
+from stages.separators import separators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareJob:
+    """What preparing one page takes; `waived` are codes of refusals to pass by."""
+
+    source: Path
+    page_index: int
+    read: ReadSettings
+    calls: tuple[StageCall, ...]
+    delivery: DeliveryRules
+    waived: frozenset[str]
+    folder: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A page ready to be read and delivered."""
+
+    file: Path
+    readings: dict[str, Reading]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecognizeJob:
+    """What reading one prepared page takes.
+
+    `scan` and its `page_index` are what the page was prepared from, and `to_scan` maps places on it to places there.
+    """
+
+    prepared: Path
+    dpi: float
+    calls: tuple[StageCall, ...]
+    waived: frozenset[str]
+    scan: Path
+    page_index: int
+    read: ReadSettings
+    to_scan: Affine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognized:
+    """What was read on a page, in the pixels of the prepared page."""
+
+    text: TextLayer
+    readings: dict[str, Reading]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedPage:
+    """A page that went into the PDF."""
+
+    file: str
+    page_number: int
+    readings: dict[str, Reading]
+    prepare_s: float
+    recognize_s: float
+    image: Path
+    text_file: Path | None
+    text: str
+
+
+def prepare_file(job: PrepareJob) -> Prepared:
+    """Read one page, let it flow through its stages, and write the page that will be delivered.
+
+    Raises:
+        Refusal: a person must decide, unless its code is waived.
+    """
+    settings = job.read
+    if ResolutionTooLow.code in job.waived:
+        settings = settings.model_copy(update={"min_dpi": None})
+    page, stages = _flow(read_page(job.source, job.page_index, settings), job.calls, job.waived)
+    file = write_page_file(
+        page,
+        job.folder,
+        job.name,
+        encoding=job.delivery.encoding,
+        bitonal_encoding=job.delivery.bitonal_encoding,
+        jpeg_quality=job.delivery.jpeg_quality,
+        keep_scanner_stream=job.delivery.keep_scanner_stream,
+    )
+    page = page.with_readings("prepare", stages=stages)
+    page = page.with_readings(
+        "page", width_px=page.width_px, height_px=page.height_px, dpi=float(page.dpi), to_scan=list(page.moved)
+    )
+    return Prepared(file=file, readings=dict(page.readings))
+
+
+def recognize_file(job: RecognizeJob) -> Recognized:
+    """Read the words of a prepared page.
+
+    Raises:
+        Refusal: a person must decide, unless its code is waived.
+    """
+    delivered = read_page_file(job.prepared, dpi=job.dpi)
+    *cleaning, ocr = job.calls
+    page, stages = _flow(delivered, tuple(cleaning), job.waived)
+    page, more = _flow(_best_to_read(page, delivered, job), (ocr,), job.waived)
+    stages += more
+    text = page.text
+    if text is None:  # released without text after a time-out
+        text = TextLayer(lines=(), width_px=page.width_px, height_px=page.height_px, to_page=page.moved)
+    return Recognized(text=text, readings=dict(page.with_readings("recognize", stages=stages).readings))
+
+
+def _best_to_read(page: PageImage, delivered: PageImage, job: RecognizeJob) -> PageImage:
+    """The grey of the scan under the clean page, where there is grey to be had; else the clean page itself."""
+    if not page.is_bitonal:
+        return page
+    scan, to_scan = delivered, page.moved
+    if delivered.is_bitonal:
+        scan = read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
+        to_scan = job.to_scan.after(page.moved)
+    if scan.is_bitonal:
+        return page
+    return reading_copy(page, scan, to_scan).with_readings("recognize", copy="grey")
+
+
+def convert_page(job: PrepareJob, profile: Profile, name: str) -> ConvertedPage:
+    """Prepare one page of the file `name` and read it, where there is no ledger to keep what lies between.
+
+    Raises:
+        Refusal: a person must decide.
+    """
+    begin = time.perf_counter()
+    prepared = prepare_file(job)
+    middle = time.perf_counter()
+    text_file, text, readings = None, "", dict(prepared.readings)
+    if profile.recognize:
+        dpi = prepared.readings["page.dpi"]
+        assert isinstance(dpi, float)
+        recognized = recognize_file(
+            RecognizeJob(
+                prepared=prepared.file,
+                dpi=dpi,
+                calls=profile.recognize,
+                waived=frozenset(),
+                scan=job.source,
+                page_index=job.page_index,
+                read=job.read,
+                to_scan=affine_of(prepared.readings["page.to_scan"]),
+            )
+        )
+        text_file = job.folder / f"{job.name}.json"
+        text_file.write_bytes(recognized.text.to_json())
+        text = recognized.text.plain_text
+        readings.update(recognized.readings)
+    return ConvertedPage(
+        file=name,
+        page_number=job.page_index + 1,
+        readings=readings,
+        prepare_s=middle - begin,
+        recognize_s=time.perf_counter() - middle,
+        image=prepared.file,
+        text_file=text_file,
+        text=text,
+    )
+
+
+def write_image(prepared: Path, target: Path) -> None:
+    """Write a prepared page as a TIFF."""
+    if prepared.suffix == ".tif":
+        shutil.copyfile(prepared, target)
+        return
+    page = read_page_file(prepared)
+    Image.fromarray(page.pixels).save(target, compression="tiff_deflate", dpi=(page.dpi, page.dpi))
+
+
+def ticket_on(path: Path) -> str:
+    """The order number that a ticket on the first page of a file names; empty when there is no ticket."""
+    page = separators(read_page(path, 0, ReadSettings()), SeparatorSettings())
+    return str(page.readings.get("separators.ticket") or "")
+
+
+def affine_of(reading: Reading) -> Affine:
+    """The map that a page keeps as a reading."""
+    assert isinstance(reading, list) and len(reading) == 6
+    return Affine(*(float(value) for value in reading))
+
+
+def _flow(page: PageImage, calls: tuple[StageCall, ...], waived: frozenset[str]) -> tuple[PageImage, list[str]]:
+    """The page after its stages, and which ran (name and version)."""
+    done: list[str] = []
+    for call in calls:
+        try:
+            page = call.stage.run(page, call.settings)
+            done.append(f"{call.name} {call.stage.version}")
+        except Refusal as refusal:
+            if refusal.code not in waived:
+                raise
+            # a person has seen the page and said: go on. The stage that refused is passed by.
+            page = page.with_readings(call.name, waived=refusal.code, **refusal.measured)
+    return page, done
