@@ -178,9 +178,8 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
 
 def _is_picture(analysis: Analysis) -> bool:
     """Whether the page is a photograph, a tone scale or a coloured sheet rather than writing."""
-    letters = int(
-        np.count_nonzero(letter_like(analysis.stats, shape=analysis.grey.shape, dpi=analysis.dpi)),
-    )
+    like = letter_like(analysis.stats, shape=analysis.grey.shape, dpi=analysis.dpi)
+    letters = int(np.count_nonzero(like))
     least_tone = next((share for most_letters, share in PICTURE_TIERS if letters <= most_letters), None)
     if least_tone is None:
         return False
@@ -478,7 +477,7 @@ def _pictures(analysis: Analysis) -> list[Box]:
     """Where a picture is sure, in pixels of the analysis: smooth middle tones, many of them, with detail, in a box."""
     grey = analysis.grey
     paper = _paper_level(analysis)
-    span = cv2.subtract(cv2.dilate(grey, NEIGHBOURS), cv2.erode(grey, NEIGHBOURS))
+    span = np.asarray(cv2.subtract(cv2.dilate(grey, NEIGHBOURS), cv2.erode(grey, NEIGHBOURS)), dtype=np.uint8)
     no_paper = _below(grey, PICTURE_TONES[1] * paper)
     tone = (grey > math.floor(PICTURE_TONES[0] * paper)) & no_paper & _below(span, PICTURE_SMOOTH_SHARE * paper)
     if np.count_nonzero(tone) < PICTURE_TILE_SHARE * analysis.px(PICTURE_SMALLEST_MM) ** 2:

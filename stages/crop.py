@@ -177,7 +177,8 @@ def _edge(look: _Look, smooth: npt.NDArray[np.int16], side: str) -> _Edge | None
     run = max(1, round(look.px(PAPER_RUN_MM)))
     if run >= band.shape[1]:
         return None
-    light = np.cumsum(np.pad(band > middle, ((0, 0), (1, 0))), axis=1)
+    light = np.zeros((len(band), band.shape[1] + 1), np.int32)
+    np.cumsum(np.ascontiguousarray(band > middle), axis=1, out=light[:, 1:])
     begins: Flags = light[:, run:] - light[:, :-run] == run  # paper here and for 3 mm on
     first = np.where(begins.any(axis=1), begins.argmax(axis=1), 0)
     along = np.flatnonzero(first > 0)
@@ -242,8 +243,10 @@ def _content_outside(look: _Look, side: str, edge: _Edge) -> bool:
 
 def _coloured(page: PageImage, look: _Look, where: Flags) -> bool:
     """Whether a place on the copy is coloured on the page: a printed margin, for a lid is black or grey."""
+    if not page.is_colour:
+        return False
     rows, cols = np.nonzero(where)
-    if not page.is_colour or not rows.size:
+    if not rows.size:
         return False
     rows, cols = (
         np.minimum(((places + 0.5) * look.scale).astype(int), length - 1)
@@ -267,18 +270,17 @@ def _bands(look: _Look, edges: dict[str, _Edge]) -> tuple[Flags, bool]:
     # The dark is thought to go on beyond the frame, so that a band thinner than the neck is not opened away.
     padded = np.pad((dark | outside).astype(np.uint8), neck, constant_values=1)
     core = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((neck, neck), np.uint8))[neck:-neck, neck:-neck]
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        ((core > 0) & dark & ~outside).astype(np.uint8), connectivity=8
-    )
+    count, labels = cv2.connectedComponents(((core > 0) & dark & ~outside).astype(np.uint8), connectivity=8)
     rows, cols = dark.shape
     frame = cv2.dilate(np.pad(outside.astype(np.uint8), 1, constant_values=1), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
-    contact = np.bincount(labels[frame > 0], minlength=len(stats))
-    depth = cv2.distanceTransform(np.pad(1 - outside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    contact = np.bincount(labels[frame > 0], minlength=count)
     bands = np.zeros((rows, cols), np.bool_)
+    along_frame = 1 + np.flatnonzero(contact[1:] >= look.px(BAND_MIN_LENGTH_MM))
+    if not along_frame.size:
+        return bands, True
+    depth = cv2.distanceTransform(np.pad(1 - outside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     paper = (look.grey > BAND_PAPER * look.paper) & ~outside
-    for label in np.flatnonzero(contact >= look.px(BAND_MIN_LENGTH_MM)):
-        if label == 0:
-            continue
+    for label in along_frame:
         part = labels == label
         shallow = depth[part].max() <= look.px(BAND_MAX_DEPTH_MM)
         if not shallow or not _beside_paper(look, part, paper) or _light_letters(look, part):
@@ -327,7 +329,7 @@ def _outside(edges: dict[str, _Edge], *, shape: tuple[int, ...], scale: float, i
             "bottom": [(0, rows), (0, rows - near), (end, rows - far), (end, rows)],
         }[side]
         cv2.fillPoly(mask, [np.round(np.array(corners)).astype(np.int32)], 1)
-    return np.asarray(mask > 0, dtype=np.bool_)
+    return mask.view(np.bool_)
 
 
 def _edges_mm(look: _Look, edges: dict[str, _Edge], bands: Flags) -> list[float]:
@@ -368,7 +370,7 @@ def _filled(page: PageImage, look: _Look, edges: dict[str, _Edge], bands: Flags)
         reach = 2 * max(1, math.ceil(look.px(BAND_RIM_MM))) + 1
         wide = cv2.dilate(bands.astype(np.uint8), np.ones((reach, reach), np.uint8))
         size = (math.ceil(wide.shape[1] * look.scale), math.ceil(wide.shape[0] * look.scale))
-        full = cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST) > 0
+        full = np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST)).view(np.bool_)
         # The copy leaves out what fills none of its pixels; the last row and column speak for the rest.
         missing = [(0, max(0, want - have)) for want, have in zip(shape, full.shape, strict=True)]
         mask |= np.pad(full, missing, mode="edge")[: shape[0], : shape[1]]

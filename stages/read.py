@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from pydantic import Field
 
 from stages.errors import Refusal, ResolutionTooLow, TooManyPages, UnreadableImage
+from stages.jpeg2000_stream import check_jpeg2000
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 from stages.raster import CM_PER_INCH, Raster, check_size, from_pillow, plausible_dpi, without_idle_colour
@@ -188,6 +189,8 @@ def _single_image(path: Path, kind: str, max_megapixels: float) -> Raster:
         check_size(*image.size, max_megapixels)
         dpi_x, dpi_y = _stated_dpi(image, kind)
         orientation = _orientation(image, notes)
+        if kind == "JPEG2000":
+            check_jpeg2000(path.read_bytes())
         image.load()
         pixels, converted = from_pillow(image, notes)
         encoded = None

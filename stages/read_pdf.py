@@ -26,6 +26,7 @@ from PIL import Image
 from stages import tiff_codecs as codecs
 from stages.errors import UnreadableImage
 from stages.jbig2_stream import check_jbig2
+from stages.jpeg2000_stream import check_jpeg2000
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import EncodedImage, Pixels
 from stages.pdf_drawing import (
@@ -244,8 +245,10 @@ def _dct(
 
 def _jpx(image: pikepdf.Stream, max_megapixels: float, warnings: list[str]) -> Pixels | None:
     """A JPEG 2000 image; None where the PDF gives it colours of its own. A damaged one is an error in any case."""
-    with Image.open(io.BytesIO(image.read_raw_bytes()), formats=("JPEG2000",)) as picture:
+    data = image.read_raw_bytes()
+    with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as picture:
         check_size(*picture.size, max_megapixels)
+        check_jpeg2000(data)
         picture.load()
         space = _space(image) if "/ColorSpace" in image else ({"L": 1, "I;16": 1, "RGB": 3}.get(picture.mode, 0), None)
         if space is None or space[0] != {"L": 1, "I;16": 1, "RGB": 3}.get(picture.mode) or "/Decode" in image:

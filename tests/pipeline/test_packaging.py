@@ -34,8 +34,8 @@ def _files(folder: Path) -> set[str]:
 
 def test_a_bag_whose_writer_crashed_is_begun_anew(tmp_path: Path) -> None:
     job = _job(tmp_path)
-    write_bag(job)  # as far as it can come before the crash
-    (job.folder / "rubbish").touch()
+    (job.folder / "data" / "pdf").mkdir(parents=True)  # as far as it had come
+    (job.folder / "data" / "pdf" / "a.pdf").write_bytes(b"%PDF")
     write_bag(job)
     assert _files(job.folder) == {"data/pdf/a.pdf", "data/index.csv"}
     bagit.Bag(str(job.folder)).validate()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from stages import binarize as module
+from stages import read
 from stages.binarize import Settings, binarize
 from stages.page_image import EncodedImage, PageImage
 
@@ -221,6 +222,38 @@ def test_a_page_that_is_one_picture_stays_as_it_is() -> None:
     page = binarize(picture, Settings())
     assert page.pixels is picture.pixels
     assert page.readings["binarize.method"] == "kept-grey"
+
+
+def toned_sheet(marks: int) -> PageImage:
+    """A soft picture all over the sheet, with so many dark marks of the size of letters."""
+    tones = np.tile(np.linspace(60, 230, 1200), (1600, 1)).astype(np.uint8)
+    for number in range(marks):
+        row, col = divmod(number, 25)
+        tones[40 + 60 * row :, 30 + 45 * col :][:24, :16] = 10
+    return PageImage(pixels=tones, dpi=300.0)
+
+
+def test_a_picture_with_edges_like_letters_stays_as_it_is_and_a_text_on_toned_paper_does_not() -> None:
+    assert binarize(toned_sheet(100), Settings()).readings["binarize.method"] == "kept-grey"
+    assert binarize(toned_sheet(500), Settings()).is_bitonal
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "stays_grey"),
+    [
+        ("formats/old-style-jpeg-compression.tif", True),
+        ("formats/hopper_float_dpi_None.tif", True),
+        ("formats/tiff_tiled_ycbcr_jpeg_2x2_sampling.tif", True),
+        ("binarise/Bickely2010_H02.png", False),
+        ("binarise/Bickely2010_H04.png", False),
+    ],
+)
+def test_real_pictures_stay_grey_and_writing_on_dark_paper_does_not(
+    real_scans: Path, name: str, stays_grey: bool
+) -> None:
+    page = binarize(read.read_page(real_scans / name, 0, read.Settings()), Settings())
+    assert (page.readings["binarize.method"] == "kept-grey") is stays_grey
 
 
 def test_a_dark_sheet_of_one_tone_does_not_become_black() -> None:

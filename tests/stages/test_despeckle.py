@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageDraw, ImageFont
 
+from stages import despeckle as module
 from stages.despeckle import Settings, despeckle
 from stages.page_image import EncodedImage, PageImage
 
@@ -49,6 +50,17 @@ def test_clean_text_keeps_every_dot(point: float, dpi: int) -> None:
     ink = ink_of_text(point=point, dpi=dpi, rows=3 * dpi, cols=5 * dpi)
     result = despeckle(page_of(ink, dpi=dpi), Settings())
     assert result.readings["despeckle.removed"] == 0
+
+
+def test_the_same_marks_go_however_distances_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    dirty, _ = with_specks(ink_of_text(), 300, far_px=6)
+    settings_here = Settings(cautious_ink_fraction=1, most_ink_fraction=1, cautious_marks=10_000)
+    found = []
+    for overhead_px in (0, 10**9):  # in a box around each mark, and on the whole page at once
+        monkeypatch.setattr(module, "BOX_OVERHEAD_PX", overhead_px)
+        found.append(despeckle(page_of(dirty), settings_here))
+    assert found[0].readings["despeckle.removed"] == found[1].readings["despeckle.removed"] != 0
+    assert np.array_equal(found[0].pixels, found[1].pixels)
 
 
 def test_specks_go_and_no_dot_of_the_text_with_them() -> None:

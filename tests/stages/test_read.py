@@ -10,6 +10,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -1051,6 +1052,55 @@ def whole_files() -> dict[str, bytes]:
         found[" ".join([kind, *map(str, options.values())])] = file.getvalue()
     found["PDF"] = pdf_of(jpeg_bytes(colours(96, 48)), 96, 48, **JPEG_COLOUR)
     return found
+
+
+def jpeg2000_bytes(tile_px: int = 32, **options: object) -> bytes:
+    """A picture in 4 x 2 tiles."""
+    file = io.BytesIO()
+    Image.fromarray(colours()).save(file, "JPEG2000", tile_size=(tile_px, tile_px), **options)
+    return file.getvalue()
+
+
+def without_tile(data: bytes, number: int, *, end_marker: bool = True) -> bytes:
+    """The JPEG 2000 codestream without its tile-part of that number (ISO 15444-1, A.4.2)."""
+    at = data.index(b"\xff\x90\x00\x0a")
+    kept = data[:at]
+    for part in range(8):
+        length = int.from_bytes(data[at + 6 : at + 10], "big")
+        kept += data[at : at + length] if part != number else b""
+        at += length
+    return kept + (b"\xff\xd9" if end_marker else b"")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"no_jp2": True}, {"tile_px": 200}, {"quality_layers": [2, 1], "progression": "RPCL"}]
+)
+def test_a_jpeg_2000_with_all_its_tiles_is_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    (tmp_path / "a.jp2").write_bytes(jpeg2000_bytes(**options))
+    close(read_page(tmp_path / "a.jp2", 0, SETTINGS).pixels, colours(), 3)
+
+
+@pytest.mark.parametrize("number", [0, 5, 7])
+@pytest.mark.parametrize("end_marker", [True, False])
+def test_a_jpeg_2000_without_one_of_its_tiles_is_refused(tmp_path: Path, number: int, end_marker: bool) -> None:
+    whole = jpeg2000_bytes(no_jp2=True)
+    path = tmp_path / "a.j2k"
+    path.write_bytes(without_tile(whole, 8))
+    close(read_page(path, 0, SETTINGS).pixels, colours(), 3)
+    path.write_bytes(without_tile(whole, number, end_marker=end_marker))
+    with pytest.raises(UnreadableImage, match="lacks 1 of the 8 tiles"):
+        read_page(path, 0, SETTINGS)
+    entries = {"Filter": pikepdf.Name.JPXDecode, "BitsPerComponent": 8, "ColorSpace": pikepdf.Name.DeviceRGB}
+    with pytest.raises(UnreadableImage, match="lacks 1 of the 8 tiles"):
+        read_pdf_bytes(tmp_path, pdf_of(path.read_bytes(), 97, 53, **entries))
+
+
+def test_a_jpeg_2000_that_claims_a_huge_sheet_and_holds_a_corner_of_it_is_refused(tmp_path: Path) -> None:
+    data = bytearray(jpeg2000_bytes(no_jp2=True))
+    data[8:16] = struct.pack(">2I", 19_000, 19_000)  # Xsiz and Ysiz
+    (tmp_path / "a.j2k").write_bytes(bytes(data))
+    with pytest.raises(UnreadableImage, match="lacks 352828 of the 352836 tiles"):
+        read_page(tmp_path / "a.j2k", 0, SETTINGS)
 
 
 WHOLE = whole_files()
