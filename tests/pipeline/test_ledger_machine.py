@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import shutil
 import tempfile
@@ -59,7 +60,9 @@ FAULTS = {
 
 @cache
 def _migrated() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="platen-machine-")) / "ledger.db"
+    folder = Path(tempfile.mkdtemp(prefix="platen-machine-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "ledger.db"
     ledger = Ledger(f"sqlite:///{path}")
     ledger.migrate()
     ledger.close()
