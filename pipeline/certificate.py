@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.film import FilmJob, RollPlan
-from stages.errors import NotPdfA
-from stages.page_file import write_page_file
-from stages.pdfa import PdfPage, check_pdfa, write_pdfa
-from stages.printed_page import Columns, PrintedPage
+from stages.printed_document import PrintedDocument
+from stages.printed_page import Columns
 from stages.xmp import DocumentMetadata
 
 _FACTS: Columns = ((45, "left"), (125, "left"))
@@ -29,14 +27,8 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
     Raises:
         NotPdfA: the written file does not conform.
     """
-    sheets = [PrintedPage()]
-
-    def sheet(needed_mm: float = 8) -> PrintedPage:
-        if sheets[-1].room_mm < needed_mm:
-            sheets.append(PrintedPage())
-        return sheets[-1]
-
-    first = sheet()
+    document = PrintedDocument()
+    first = document.sheet()
     first.text(job.bureau, size_pt=12)
     first.heading("CERTIFICATE OF MICROFILM")
     settings = plans[0].settings
@@ -57,7 +49,7 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
     first.row(("Roll", "Frames", "Pages", "Docs", "First", "Last"), _ROLLS, bold=True)
     first.rule()
     for plan in plans:
-        sheet().row(
+        document.sheet().row(
             (
                 plan.number,
                 str(len(plan.frames)),
@@ -70,14 +62,10 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
             size_pt=8,
         )
     for role in ("Operator", "Quality control", "Custodian of the records"):
-        block = sheet(_SIGNATURE_MM)
+        block = document.sheet(_SIGNATURE_MM)
         block.space(_SIGNATURE_MM - 16)
         block.rule()
         block.row((role, "Name, signature, date"), _FACTS, size_pt=9)
-    images = [
-        PdfPage(image=write_page_file(page, out.parent, f".certificate-{number}"), dpi=page.dpi, text=page.text)
-        for number, page in enumerate((one.page() for one in sheets), start=1)
-    ]
     made = datetime(job.created_on.year, job.created_on.month, job.created_on.day, tzinfo=UTC)
     metadata = DocumentMetadata(
         title=f"Certificate of microfilm {job.work_order}",
@@ -87,11 +75,5 @@ def write_certificate(out: Path, plans: Sequence[RollPlan], job: FilmJob) -> Non
         languages=("eng",),
         work_order=job.work_order,
         customer_account=job.customer,
-        page_count=len(images),
     )
-    write_pdfa(images, out, metadata, "2u")
-    report = check_pdfa(out, "2u")
-    for image in images:
-        image.image.unlink()
-    if not report.passed:
-        raise NotPdfA("2u", list(report.problems))
+    document.write(out, metadata)

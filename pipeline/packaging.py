@@ -8,7 +8,6 @@ import io
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +29,8 @@ from pipeline.model import (
 from pipeline.store import file_digest, fsync_folder
 from pipeline.transmittal import write_transmittal
 from stages.errors import NotPdfA
-from stages.page_file import write_page_file
 from stages.page_image import PageImage, TextLayer
-from stages.pdfa import PdfPage, write_pdfa
+from stages.printed_document import write_printed_pdf
 from stages.sheets import separator_sheet
 from stages.xmp import DocumentMetadata
 
@@ -171,12 +169,8 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
 def write_sheet_pdf(out: Path, ticket: PageImage, separators: int, order: WorkOrder) -> None:
     """Write a batch ticket and separator sheets as a PDF to print."""
     separator = PageImage(pixels=separator_sheet() > 127, dpi=300.0)
-    with tempfile.TemporaryDirectory(prefix="platen-") as scratch:
-        pages = [
-            PdfPage(image=write_page_file(page, Path(scratch), f"sheet-{number}"), dpi=page.dpi)
-            for number, page in enumerate([ticket, *[separator] * separators], start=1)
-        ]
-        write_pdfa(pages, out, DocumentMetadata(title=f"Batch ticket {order.number}", created=datetime.now(UTC)))
+    metadata = DocumentMetadata(title=f"Batch ticket {order.number}", created=datetime.now(UTC))
+    write_printed_pdf([ticket, *[separator] * separators], out, metadata)
 
 
 def package_folder(bureau: Bureau, order: WorkOrder, delivery: int) -> Path:

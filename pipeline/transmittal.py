@@ -7,10 +7,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pipeline.model import Batch, BatchId, Charge, Document, PageCounts, Roll, WorkOrder
-from stages.errors import NotPdfA
-from stages.page_file import write_page_file
-from stages.pdfa import PdfPage, check_pdfa, write_pdfa
-from stages.printed_page import Columns, PrintedPage
+from stages.printed_document import PrintedDocument
+from stages.printed_page import Columns
 from stages.xmp import DocumentMetadata
 
 
@@ -33,13 +31,8 @@ def write_transmittal(
     Raises:
         NotPdfA: the written file does not conform.
     """
-    sheets = [PrintedPage()]
-
-    def sheet(needed_mm: float = 8) -> PrintedPage:
-        if sheets[-1].room_mm < needed_mm:
-            sheets.append(PrintedPage())
-        return sheets[-1]
-
+    printed = PrintedDocument()
+    sheet = printed.sheet
     first = sheet()
     first.text(bureau_name, size_pt=12)
     first.heading("TRANSMITTAL")
@@ -116,10 +109,6 @@ def write_transmittal(
     )
     for batch, _ in batches:
         sheet().row((batch.name, seals[batch.id]), ((40, "left"), (132, "left")), size_pt=8)
-    images = [
-        PdfPage(image=write_page_file(page, out.parent, f"sheet-{number}"), dpi=page.dpi, text=page.text)
-        for number, page in enumerate((one.page() for one in sheets), start=1)
-    ]
     metadata = DocumentMetadata(
         title=f"Transmittal {order.number}, delivery {delivery}",
         created=datetime(today.year, today.month, today.day, tzinfo=UTC),
@@ -128,9 +117,5 @@ def write_transmittal(
         work_order=order.number,
         customer_account=order.customer,
         languages=("eng",),
-        page_count=len(images),
     )
-    write_pdfa(images, out, metadata, "2u")
-    report = check_pdfa(out, "2u")
-    if not report.passed:
-        raise NotPdfA("2u", list(report.problems))
+    printed.write(out, metadata)

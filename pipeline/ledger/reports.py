@@ -258,12 +258,6 @@ class Reports(Work):
                 .scalar_one()
             )  # fmt: skip
 
-    def next_due_in_s(self) -> float | None:
-        """Seconds until the next task may be tried; None when nothing is due."""
-        with self.read() as c:
-            first = c.scalar(select(func.min(t.tasks.c.not_before_ms)).where(literal_column("tasks.state = 'due'")))
-            return None if first is None else max(0.0, (first - _now(c)) / 1000.0)
-
     def events(self, order_id: OrderId) -> list[Event]:
         """The history of an order, oldest first."""
         with self.read() as c:
