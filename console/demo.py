@@ -82,12 +82,9 @@ def _draw(settings: Settings) -> list[DemoOrder]:
 
 
 def _open(bureau: Bureau, order: DemoOrder) -> None:
-    profile = bureau.profiles[order.profile]
     bureau.ledger.open_order(
         customer=order.customer,
-        profile_name=profile.name,
-        profile_digest=profile.digest,
-        profile_document=profile.document_json,
+        profile=bureau.profiles[order.profile],
         services=frozenset(order.services),
         priority=order.priority,
         year=2026,

@@ -216,9 +216,7 @@ def order_open(
             raise typer.BadParameter(f"there is no profile {profile!r}; there are {', '.join(bureau.profiles)}")
         order = bureau.ledger.open_order(
             customer=customer,
-            profile_name=chosen.name,
-            profile_digest=chosen.digest,
-            profile_document=chosen.document_json,
+            profile=chosen,
             services=frozenset(service or [Service.IMAGING]),
             priority=priority,
             year=datetime.now(UTC).year,

@@ -11,7 +11,7 @@ from typing import ClassVar
 import bagit
 
 from pipeline.model import Sha256
-from pipeline.store import file_digest
+from pipeline.store import copy_checked
 from stages.errors import Refusal
 from stages.page_image import TextLayer
 from stages.pdfa import Flavour, PdfPage, ValidationReport, check_pdfa, write_pdfa
@@ -74,9 +74,7 @@ def write_bag(job: BagJob) -> None:
     for file in job.files:
         target = job.folder / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.source, target)
-        if file_digest(target) != file.digest:
-            raise RuntimeError(f"the store's copy of {file.name} is damaged")
+        copy_checked(file.source, file.digest, target)
     for name, data in job.texts:
         target = job.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

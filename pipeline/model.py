@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, Protocol
 
 OrderId = NewType("OrderId", int)
 DeliveryId = NewType("DeliveryId", int)
@@ -127,6 +127,22 @@ class Task:
     failures: int = 0
     crashes: int = 0
     round: int = 0
+
+
+class ProfileVersion(Protocol):
+    """A profile as a work order keeps it: its text, and the digest of that text."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as in `profiles/`."""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the digest of the text."""
+
+    @property
+    def document_json(self) -> str:
+        """The whole profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,17 +123,6 @@ class Store:
         path = self.path(digest)
         return path.is_file() and file_digest(path) == digest
 
-    def copy_out(self, digest: Sha256, target: Path) -> None:
-        """A copy for somebody else, checked while it is written.
-
-        Raises:
-            DamagedFile: the store's file has another digest than its name.
-        """
-        shutil.copyfile(self.path(digest), target)
-        if file_digest(target) != digest:
-            target.unlink()
-            raise DamagedFile(f"store file {digest} has other content than its name says")
-
     def _scratch_path(self) -> Path:
         return self.scratch / f"{os.getpid()}-{secrets.token_hex(8)}"
 
@@ -143,6 +132,18 @@ class Store:
         scratch.chmod(0o444)
         scratch.replace(target)
         fsync_folder(target.parent)
+
+
+def copy_checked(source: Path, digest: Sha256, target: Path) -> None:
+    """Copy a file of the store for somebody else and read the copy back.
+
+    Raises:
+        DamagedFile: it has another digest than the store's file has by its name; there is no copy.
+    """
+    shutil.copyfile(source, target)
+    if file_digest(target) != digest:
+        target.unlink()
+        raise DamagedFile(f"store file {digest} has other content than its name says")
 
 
 def _plain_file(path: Path) -> BinaryIO:

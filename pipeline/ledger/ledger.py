@@ -33,6 +33,7 @@ from pipeline.model import (
     PageId,
     PlannedDocument,
     Priority,
+    ProfileVersion,
     Readings,
     ReceivedPage,
     Service,
@@ -78,9 +79,7 @@ class Ledger(Reports):
         self,
         *,
         customer: str,
-        profile_name: str,
-        profile_digest: str,
-        profile_document: str,
+        profile: ProfileVersion,
         services: frozenset[Service],
         priority: Priority,
         year: int,
@@ -98,7 +97,10 @@ class Ledger(Reports):
             OrderNotOpen: there is an order with this number already.
         """
         with self.write() as c:
-            c.execute(insert_if_new(c, t.profiles, digest=profile_digest, name=profile_name, document=profile_document))
+            kept = insert_if_new(
+                c, t.profiles, digest=profile.digest, name=profile.name, document=profile.document_json
+            )
+            c.execute(kept)
             number = number or _free_number(c, year)
             try:
                 order_id = c.execute(
@@ -106,7 +108,7 @@ class Ledger(Reports):
                     .values(
                         number=number,
                         customer=customer,
-                        profile_digest=profile_digest,
+                        profile_digest=profile.digest,
                         services=",".join(sorted(services)),
                         priority=priority,
                         weight=WEIGHTS[priority],
@@ -122,7 +124,7 @@ class Ledger(Reports):
                 ).scalar_one()
             except IntegrityError as error:
                 raise OrderNotOpen(f"There is a work order {number} already.") from error
-            add_event(c, order_id, f"order {order_id}", "opened", who, "done", profile=profile_name, customer=customer)
+            add_event(c, order_id, f"order {order_id}", "opened", who, "done", profile=profile.name, customer=customer)
             return order_from(c, order_id)
 
     def close_order(self, number: str, *, who: str) -> WorkOrder:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from pipeline.ledger import Ledger, OrderNotOpen
 from pipeline.model import (
     BatchId,
     Charge,
-    Delivery,
+    DeliveryId,
     Exclusion,
     PageCounts,
     PlannedDocument,
@@ -27,6 +30,14 @@ from pipeline.model import (
 CHARGE = Charge(
     fee_code="PAGE", title="Pages", quantity=Decimal(1), unit_price=Decimal("0.085"), amount=Decimal("0.09"), delivery=1
 )
+
+
+class _MadeUpProfile(NamedTuple):
+    name: str = "records-bitonal"
+    digest: str = "sha256:0"
+    document_json: str = "{}"
+
+
 _sources = itertools.count(1)
 
 
@@ -36,9 +47,7 @@ def open_order(
     services = {Service.IMAGING} | ({Service.FILM} if film else set())
     return ledger.open_order(
         customer="DPHHS",
-        profile_name="records-bitonal",
-        profile_digest="sha256:0",
-        profile_document="{}",
+        profile=_MadeUpProfile(),
         services=frozenset(services),
         priority=priority,
         year=2026,
@@ -55,28 +64,42 @@ def arrival(
     ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1", *, digest: str | None = None
 ) -> Callable[[], BatchId | None]:
     """A delivery that has been claimed; the call takes it in. Each is of its own digest unless `digest` says so."""
-    delivery_id, task_id = ledger.announce_delivery(
-        source=f"/inbox/{next(_sources)}", name=name, order_number=order.number, moves=True, who="test"
+    number = next(_sources)
+    _, task_id = ledger.announce_delivery(
+        source=json.dumps([number, pages, digest or f"digest {number}"]),  # what there is to find in its place
+        name=name,
+        order_number=order.number,
+        moves=True,
+        who="test",
     )
     task = ledger.claim_at_once(task_id, "w")
     assert task is not None
-    delivery = Delivery(id=delivery_id, source="x", name=name, order_number=order.number, moves=True)
+    return lambda: take_in(ledger, task)
+
+
+def take_in(ledger: Ledger, task: Task) -> BatchId | None:
+    """Do the task of a delivery: None, and held, when it came before and nobody has accepted the repeat.
+
+    Raises:
+        OrderNotOpen: and the delivery is refused.
+    """
+    delivery = ledger.delivery(DeliveryId(task.subject_id))
+    assert delivery.order_number is not None
+    order = ledger.order(delivery.order_number)
+    assert order is not None
+    _, pages, digest = json.loads(delivery.source)
     received = [ReceivedPage(file=f"{i:04}.tif", index_in_file=0, pages_in_file=1, source=sha(i)) for i in range(pages)]
-    digest = digest or f"digest {next(_sources)}"
-
-    def take_in() -> BatchId | None:
-        try:
-            batch_id = ledger.record_received(task, order.id, delivery, digest, received, who="test")
-        except OrderNotOpen as error:
-            ledger.record_refused_delivery(task, delivery_id, str(error), who="test")
-            raise
-        if batch_id is None:
-            ledger.hold(task, "same-delivery-twice", "It came before.", who="test")
-        else:
-            ledger.finish_delivery(delivery_id, "done")
-        return batch_id
-
-    return take_in
+    try:
+        batch_id = ledger.record_received(task, order.id, delivery, digest, received, who="test")
+    except OrderNotOpen as error:
+        ledger.record_refused_delivery(task, delivery.id, str(error), who="test")
+        ledger.finish_delivery(delivery.id, str(error))
+        raise
+    if batch_id is None:
+        ledger.hold(task, "same-delivery-twice", "It came before.", who="test")
+    else:
+        ledger.finish_delivery(delivery.id, "received")
+    return batch_id
 
 
 def receive(ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1") -> BatchId | None:
@@ -95,6 +118,9 @@ def run_hint(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Ta
 def finish(ledger: Ledger, task: Task, *, late: Exclusion | None = None) -> None:
     """End a claimed task as its verb would."""
     match task.kind:
+        case TaskKind.RECEIVE_BATCH:
+            with contextlib.suppress(OrderNotOpen):
+                take_in(ledger, task)
         case TaskKind.PREPARE_PAGE:
             ledger.record_prepared(task, sha(9), {"a.b": 1.0}, who="w", late_exclusion=late, reads_text=True)
         case TaskKind.ASSEMBLE_BATCH:

@@ -50,12 +50,9 @@ def batch_of(bureau: Bureau) -> Callable[..., BatchId]:
     """Makes a batch whose pages are prepared in the ledger alone, the first `held` of them held instead."""
 
     def make(pages: int, *, held: int = 0) -> BatchId:
-        profile = bureau.profiles["records-bitonal"]
         order = bureau.ledger.open_order(
             customer="DPHHS",
-            profile_name=profile.name,
-            profile_digest=profile.digest,
-            profile_document=profile.document_json,
+            profile=bureau.profiles["records-bitonal"],
             services=frozenset({Service.IMAGING}),
             priority=Priority.NORMAL,
             year=2026,

@@ -36,12 +36,9 @@ def bureau(bureau: Bureau) -> Iterator[Bureau]:
 
 
 def _open(bureau: Bureau, number: str) -> WorkOrder:
-    profile = bureau.profiles["records-bitonal"]
     order = bureau.ledger.open_order(
         customer="DPHHS",
-        profile_name=profile.name,
-        profile_digest=profile.digest,
-        profile_document=profile.document_json,
+        profile=bureau.profiles["records-bitonal"],
         services=frozenset({Service.IMAGING}),
         priority=Priority.NORMAL,
         year=2026,

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen
 from pipeline.ledger.ledger import BatchChanged
-from pipeline.model import PAGE_TASKS, Exclusion, Hold, OrderStatus, Task, TaskId, TaskKind
+from pipeline.model import PAGE_TASKS, Exclusion, Hold, OrderStatus, Task, TaskId
 from tests.pipeline.by_hand import adds_up, arrival, finish, open_order, receive, sha, work_off
 
 OWNERS = st.sampled_from(["a", "b"])
@@ -203,12 +203,12 @@ class Floor(RuleBasedStateMachine):
         for owner in ("a", "b", "w"):
             self.ledger.give_back(owner)
         for hold in self.ledger.holds():
-            if hold.kind is TaskKind.RECEIVE_BATCH:
-                self.ledger.drop_delivery(hold, who="t", why="w")
-            else:
-                self.ledger.decide_retry(hold, who="t", why="w")
+            self.ledger.decide_retry(hold, who="t", why="w")
         self._wait_for_everything()
         work_off(self.ledger)
+        for hold in self.ledger.holds():
+            assert hold.code == "same-delivery-twice"  # which another try does not change
+            self.ledger.drop_delivery(hold, who="t", why="w")
         self.every_page_is_accounted_for()
         for order in self.ledger.orders():
             if self.ledger.batches_of(order.id):
@@ -235,12 +235,9 @@ class Floor(RuleBasedStateMachine):
 
 
 TestFloor = Floor.TestCase
-# The same walks in every run. A random run once ended with one task unfinished (`unfinished() == 0`, not yet
-# understood): seed 20667333496292556853429172309204449955.
 TestFloor.settings = settings(
     max_examples=25,
     stateful_step_count=35,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

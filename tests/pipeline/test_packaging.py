@@ -45,10 +45,9 @@ def test_a_worker_that_was_given_up_cannot_hand_over_what_another_is_still_writi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bureau = Bureau.init(Settings(home=tmp_path / "home"))
-    chosen = bureau.profiles["records-bitonal"]
     order = bureau.ledger.open_order(
-        customer="C", profile_name=chosen.name, profile_digest=chosen.digest, profile_document=chosen.document_json,
-        services=frozenset({Service.IMAGING}), priority=Priority.NORMAL, year=2026, who="test",
+        customer="C", profile=bureau.profiles["records-bitonal"], services=frozenset({Service.IMAGING}),
+        priority=Priority.NORMAL, year=2026, who="test",
     )  # fmt: skip
     receive(bureau.ledger, order, 1)
     for _ in range(2):  # its only page turns out to be blank, so there is nothing but the package to make

@@ -125,9 +125,7 @@ def test_an_order_keeps_its_profile_when_the_file_changes(tmp_path: Path) -> Non
     profile = bureau.profiles["work"]
     order = bureau.ledger.open_order(
         customer="DPHHS",
-        profile_name=profile.name,
-        profile_digest=profile.digest,
-        profile_document=profile.document_json,
+        profile=profile,
         services=frozenset({Service.IMAGING}),
         priority=Priority.NORMAL,
         year=2026,

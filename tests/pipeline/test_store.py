@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.model import Sha256
-from pipeline.store import DamagedFile, Store
+from pipeline.store import DamagedFile, Store, copy_checked
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_told_and_never_handed_out(store: Store, tmp_path: Pat
     with pytest.raises(DamagedFile):
         store.read(digest)
     with pytest.raises(DamagedFile):
-        store.copy_out(digest, tmp_path / "copy")
+        copy_checked(store.path(digest), digest, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
