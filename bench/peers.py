@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import ROOT
 
 PEERS = ROOT / "bench" / ".peers"
-# Made from the one line `ocrmypdf==17.13.0` by `uv pip compile --universal --generate-hashes`.
+# Made from the lines `ocrmypdf==17.13.0`, `doxapy` and `jdeskew` by `uv pip compile --universal --generate-hashes`.
 LOCK = ROOT / "bench" / "peers.lock"
 SYSTEM_TOOLS = {"gs": "ghostscript", "unpaper": "unpaper", "tesseract": "tesseract-ocr"}
 
@@ -33,6 +33,23 @@ def ocrmypdf() -> str:
     missing = [package for tool, package in SYSTEM_TOOLS.items() if shutil.which(tool) is None]
     if missing:
         raise NoPeer(f"OCRmyPDF needs these system packages: {' '.join(missing)}.")
+    return str(Path(python()).with_name("ocrmypdf"))
+
+
+def unpaper() -> str:
+    """unpaper, from the system.
+
+    Raises:
+        NoPeer: it is not installed.
+    """
+    found = shutil.which("unpaper")
+    if found is None:
+        raise NoPeer("The system package unpaper is missing.")
+    return found
+
+
+def python() -> str:
+    """The Python that has the peers' libraries (OCRmyPDF, doxapy, jdeskew), installed on first use."""
     complete = PEERS / ".complete"
     if not complete.exists() or complete.read_bytes() != LOCK.read_bytes():
         print(f"Installing the peers into {PEERS.relative_to(ROOT)}", file=sys.stderr)
@@ -40,7 +57,7 @@ def ocrmypdf() -> str:
         pip = [str(PEERS / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], check=True)
         shutil.copyfile(LOCK, complete)
-    return str(PEERS / "bin" / "ocrmypdf")
+    return str(PEERS / "bin" / "python")
 
 
 def tesseract_languages() -> frozenset[str]:
