@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def write_planned_roll(plan: RollPlan, folder: Path, job: FilmJob, calls: tuple[
 
 def finish_folder(folder: Path, plans: Sequence[RollPlan], job: FilmJob) -> tuple[str, ...]:
     """Write the tables and the certificate of a film whose rolls are all written; gives what is wrong with it."""
+    for leftover in folder.glob(".*"):  # of a try that the power ended: the certificate and what it was made of
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     certificate = folder / ".certificate.pdf"
     write_certificate(certificate, plans, job)
     write_job_files(folder, plans, job, certificate=certificate)
