@@ -12,38 +12,23 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
 import img2pdf
 
 from bench import peers
+from bench.drawn import DRAWN, KINDS, MOST_SKEW_DEG, scan_of
 from bench.measured import Run
 from bench.measured import run as run_program
 from bench.tables import percent, print_table, ratio
 from bench.texts import edits, normalised
-from fixtures.batches import SingleKind, write_single_pages
-from fixtures.pages import DrawnPage, letter, ruled_table, two_columns, typescript
-from fixtures.scanner import ScannedPage, scanned
-from fixtures.typefaces import Face
+from fixtures.batches import write_single_pages
 
 SEED = 24
 PAGES_A_KIND = 8
-MOST_SKEW_DEG = 3.0
 JOBS = "2"
-KINDS: dict[str, SingleKind] = {"clean": "tiff-g4", "grey": "jpeg", "poor": "jpeg"}
-
-DRAWN: tuple[Callable[[int], DrawnPage], ...] = (
-    lambda seed: letter(seed=seed),
-    lambda seed: typescript(seed=seed),
-    lambda seed: two_columns(seed=seed),
-    lambda seed: letter(seed=seed, face=Face.SANS),
-    lambda seed: ruled_table(seed=seed),
-    lambda seed: letter(seed=seed, face=Face.MONO, size_pt=10.0),
-    lambda seed: two_columns(seed=seed),
-    lambda seed: typescript(seed=seed, unevenness=1.5),
-)
 
 
 def run() -> None:
@@ -91,26 +76,6 @@ def drawn_batch(folder: Path) -> list[tuple[str, str]]:
             write_single_pages(folder, [page], kind=file_kind, first_number=len(truths) + 1)
             truths.append((kind, page.text))
     return truths
-
-
-def scan_of(page: DrawnPage, kind: str, *, skew_deg: float) -> ScannedPage:
-    """The page as a good scanner in black and white, a good one in grey, or a poor one gives it."""
-    if kind == "clean":
-        return scanned(page, skew_deg=skew_deg, speckle_fraction=0.0002, blur_mm=0.04, noise_levels=3.0)
-    if kind == "grey":
-        return scanned(page, skew_deg=skew_deg, tint=245, contrast=0.9, blur_mm=0.06, noise_levels=3.0)
-    return scanned(
-        page,
-        skew_deg=skew_deg,
-        tint=215,
-        contrast=0.6,
-        shading=0.35,
-        blur_mm=0.09,
-        noise_levels=9.0,
-        speckle_fraction=0.0008,
-        lid="black",
-        border_mm=4.0,
-    )
 
 
 def print_costs(runs: dict[str, list[Run]], folder: Path, *, pages: int) -> None:

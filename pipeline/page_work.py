@@ -11,8 +11,10 @@ from PIL import Image
 
 from pipeline.profile import DeliveryRules, Profile, StageCall
 from stages.errors import Refusal, ResolutionTooLow
+from stages.ink_ledger import settled
 from stages.page_file import read_page_file, write_page_file
-from stages.page_image import Affine, PageImage, Reading, TextLayer
+from stages.page_image import PageImage, Reading, TextLayer
+from stages.places import Places, places_from
 from stages.read import Settings as ReadSettings
 from stages.read import read_page
 from stages.reading_copy import reading_copy
@@ -56,7 +58,7 @@ class RecognizeJob:
     scan: Path
     page_index: int
     read: ReadSettings
-    to_scan: Affine
+    to_scan: Places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,7 @@ def convert_page(job: PrepareJob, profile: Profile, name: str) -> ConvertedPage:
                 scan=job.source,
                 page_index=job.page_index,
                 read=job.read,
-                to_scan=affine_of(prepared.readings["page.to_scan"]),
+                to_scan=places_of(prepared.readings["page.to_scan"]),
             )
         )
         text_file = job.folder / f"{job.name}.json"
@@ -193,18 +195,18 @@ def ticket_on(path: Path) -> str:
     return str(page.readings.get("separators.ticket") or "")
 
 
-def affine_of(reading: Reading) -> Affine:
+def places_of(reading: Reading) -> Places:
     """The map that a page keeps as a reading."""
-    assert isinstance(reading, list) and len(reading) == 6
-    return Affine(*(float(value) for value in reading))
+    assert isinstance(reading, list)
+    return places_from([float(value) for value in reading])
 
 
 def _flow(page: PageImage, calls: tuple[StageCall, ...], waived: frozenset[str]) -> tuple[PageImage, list[str]]:
-    """The page after its stages, and which ran (name and version)."""
+    """The page after its stages, each checked for the ink it took, and which ran (name and version)."""
     done: list[str] = []
     for call in calls:
         try:
-            page = call.stage.run(page, call.settings)
+            page = settled(page, call.stage.run(page, call.settings), call.name)
             done.append(f"{call.name} {call.stage.version}")
         except Refusal as refusal:
             if refusal.code not in waived:
