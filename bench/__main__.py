@@ -8,9 +8,47 @@ import sys
 
 import cv2
 
-from bench import characters, formats, large, speed
+from bench import (
+    binarise,
+    blank,
+    borders,
+    characters,
+    despeckle,
+    dewarp,
+    dropout,
+    formats,
+    harm,
+    holes,
+    large,
+    orientation,
+    prepare,
+    quality,
+    rules,
+    separators,
+    skew,
+    speed,
+)
 
-BENCHES = {"characters": characters.run, "speed": speed.run, "formats": formats.run, "large": large.run}
+BENCHES = {
+    "characters": characters.run,
+    "skew": skew.run,
+    "orientation": orientation.run,
+    "binarise": binarise.run,
+    "despeckle": despeckle.run,
+    "blank": blank.run,
+    "holes": holes.run,
+    "borders": borders.run,
+    "separators": separators.run,
+    "dewarp": dewarp.run,
+    "dropout": dropout.run,
+    "rules": rules.run,
+    "quality": quality.run,
+    "formats": formats.run,
+    "harm": harm.run,
+    "prepare": prepare.run,
+    "speed": speed.run,
+    "large": large.run,
+}
 
 
 def main() -> None:

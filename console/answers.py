@@ -12,7 +12,7 @@ from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
 from pipeline.ledger.reports import FloorReport, OrderReport
-from pipeline.model import Charge, Hold, WorkOrder
+from pipeline.model import Charge, Hold, Page, WorkOrder
 from pipeline.packaging import document_place
 from pipeline.statement import ChargedDelivery
 from pipeline.verification import Verified
@@ -29,6 +29,18 @@ def order_line(order: WorkOrder) -> dict[str, Any]:
         "services": sorted(service.value for service in order.services),
         "title": order.title,
         "due": None if order.due is None else order.due.isoformat(),
+    }
+
+
+def page_answer(bureau: Bureau, page: Page) -> dict[str, Any]:
+    """One page with its files and all that was measured on it."""
+    return {
+        "file": page.file,
+        "image_in_file": page.index_in_file + 1,
+        "scan": bureau.relative(bureau.store.path(page.source)),
+        "delivered": None if page.prepared is None else bureau.relative(bureau.store.path(page.prepared)),
+        "excluded": None if page.excluded is None else page.excluded.value,
+        "readings": dict(page.readings),
     }
 
 

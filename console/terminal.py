@@ -30,6 +30,7 @@ from rich.table import Table
 from console import answers
 from console.doctor import examined
 from pipeline import review
+from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
@@ -61,11 +62,13 @@ app = typer.Typer(
 )
 order_app = typer.Typer(no_args_is_help=True, help="Work orders.")
 held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
+page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
+app.add_typer(page_app, name="page")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
@@ -92,7 +95,7 @@ def main() -> None:
     try:
         app()
     except (
-        LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, review.CannotDecide,
+        LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -389,6 +392,31 @@ def status(as_json: Json = False) -> None:
     if answer["orders"]:
         columns = ("number", "remaining", "expected_finish")
         _print_table(columns, [[str(order[name] or "") for name in columns] for order in answer["orders"]])
+
+
+@page_app.command("show")
+def page_show(
+    order: Annotated[str, typer.Argument(metavar="ORDER")],
+    batch: Annotated[str, typer.Argument(metavar="BATCH")],
+    number: Annotated[int, typer.Argument(metavar="PAGE", min=1, max=MOST_ID, help="Its place in the batch, from 1.")],
+    picture: Annotated[
+        Path | None, typer.Option(metavar="OUT.png", help="Draw scan, delivered page and what changed, side by side.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """One page: what it came as, what was measured on it and done to it."""
+    with _bureau() as bureau:
+        page = page_at(bureau, order, batch, number)
+        if picture is not None:
+            write_before_and_after(bureau, page, picture)
+        answer = answers.page_answer(bureau, page)
+    if as_json:
+        _print_json(answer)
+        return
+    for name in ("file", "image_in_file", "scan", "delivered", "excluded"):
+        if answer[name] is not None:
+            out.print(f"{name.replace('_', ' ')}: {answer[name]}", markup=False)
+    _print_table(("reading", "value"), [[name, str(value)] for name, value in sorted(answer["readings"].items())])
 
 
 @held_app.command("list")

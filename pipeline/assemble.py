@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from pipeline.bureau import Bureau
 from pipeline.model import BatchId, Exclusion, Page, PageId, PlannedDocument, Task
 from pipeline.profile import DocumentRules
+from stages.bleed_through import proved_blank
 from stages.errors import Refusal
+
+MOST_DOUBTS_TOLD = 3  # a sentence is to be read; the places of all stand in the pages' readings
 
 
 class TooManyHeld(Refusal):
@@ -25,35 +29,96 @@ class TooManyHeld(Refusal):
         )
 
 
+class PartingInDoubt(Refusal):
+    """Where one document ends and the next begins is not sure."""
+
+    code: ClassVar[str] = "parting-in-doubt"
+
+    def __init__(self, doubts: Sequence[str]) -> None:
+        told = "; ".join(doubts[:MOST_DOUBTS_TOLD])
+        more = f"; and {len(doubts) - MOST_DOUBTS_TOLD} more" if len(doubts) > MOST_DOUBTS_TOLD else ""
+        super().__init__(
+            f"Where the documents of this batch part is in doubt: {told}{more}. Look at the sheets. If they are pages "
+            "of the record, release the batch: each stays in its document and parts nothing."
+        )
+
+
 def planned_documents(
-    pages: Sequence[Page], rules: DocumentRules, *, batch_name: str
+    pages: Sequence[Page], rules: DocumentRules, *, batch_name: str, proven_blank: Collection[PageId] = ()
 ) -> tuple[list[PlannedDocument], dict[PageId, Exclusion]]:
     """Part the pages of a batch, given in their order, into documents; tell which are left out and why.
 
     A file with several pages is a document of its own; the single-page files of one folder are one document, or
-    `rules` says otherwise. A separator ends the document before it and is in none. A page that is held takes its place
-    as content: whatever it is, it is not lost.
+    `rules` says otherwise. A separator ends the document before it and is in none, and neither is its blank other
+    side. A page that is held takes its place as content: whatever it is, it is not lost. Pages left out before
+    (waived, or replaced by a rescan) are given too: they keep sides paired and sheets counted, and are in no document.
+    `proven_blank` are pages whose verdict was `maybe` and that have been proven blank since (see `sides_to_prove`).
     """
     exclusions: dict[PageId, Exclusion] = {}
-    documents: list[tuple[str, list[PageId]]] = []
-    open_documents: dict[str, list[PageId]] = {}
-    for page in pages:
-        reason = rules.exclusion_of(page.readings) if page.prepared is not None else None
-        if reason is not None:
-            exclusions[page.id] = reason
-            if reason is Exclusion.SEPARATOR:
-                open_documents.pop(_stack(page, rules), None)
-            continue
-        stack = _stack(page, rules)
-        document = open_documents.get(stack)
-        if document is None or (rules.by == "count" and len(document) == rules.pages_each):
-            document = open_documents[stack] = []
-            documents.append((_title(page, rules, batch_name), document))
-        document.append(page.id)
-    numbered = _with_numbers([title for title, _ in documents])
+    stacks: dict[str, _Stack] = {}
+    documents: list[_Draft] = []
+    for sheet in _sheets(pages, rules):
+        left_out = _left_out(sheet, rules, proven_blank)
+        exclusions.update(left_out)
+        begins = any(rules.begins_document(side.page.readings) for side in sheet if side.is_seen)
+        is_counted = False
+        for side in sheet:
+            stack = stacks.setdefault(_stack(side.delivered, rules), _Stack())
+            if left_out.get(side.page.id) is Exclusion.SEPARATOR:
+                stack.end()
+                stack.title = next(iter(rules.titles_in(side.page.readings)), stack.title)
+                continue
+            if begins or stack.is_full(rules, at_new_sheet=not is_counted):
+                stack.end()
+                begins = False
+            stack.sides += 1
+            stack.sheets += not is_counted
+            is_counted = True
+            if side.page.excluded is not None or side.page.id in left_out:
+                continue
+            if stack.document is None:
+                stack.document = _Draft(place=_title(side.delivered, rules, batch_name), title=stack.title)
+                stack.title = ""
+                documents.append(stack.document)
+            stack.document.add(side.page, rules)
+    titles = _with_numbers([draft.title or draft.place for draft in documents])
     return [
-        PlannedDocument(title=title, pages=tuple(ids)) for title, (_, ids) in zip(numbered, documents, strict=True)
+        PlannedDocument(title=title, pages=tuple(draft.pages)) for title, draft in zip(titles, documents, strict=True)
     ], exclusions
+
+
+def parting_doubts(pages: Sequence[Page], rules: DocumentRules, *, proven_blank: Collection[PageId] = ()) -> list[str]:
+    """Why it is not sure where the documents of a batch part, a clause each; empty if it is sure.
+
+    Arguments are those of `planned_documents`.
+    """
+    doubts = []
+    sheets = _sheets(pages, rules)
+    odd = Counter(_sheet_stack(sheet[0].delivered) for sheet in sheets if len(sheet) == 1) if rules.duplex else {}
+    for stack in odd:
+        sides = sum(len(sheet) for sheet in sheets if _sheet_stack(sheet[0].delivered) == stack)
+        doubts.append(f"{stack} has {sides} sides, an odd number, though both sides of every sheet are scanned")
+    for sheet in sheets:
+        for side in sheet:
+            if side.is_seen and (doubt := rules.doubt_in(side.page.readings)):
+                doubts.append(f"{_shown(side.delivered)}: {doubt}")
+        if rules.by == "blank-sheet" and _may_be_blank(sheet, proven_blank):
+            doubts.append(f"{_shown(sheet[0].delivered)}: the sheet may be blank, and a blank sheet parts documents")
+    return doubts
+
+
+def sides_to_prove(pages: Sequence[Page], rules: DocumentRules) -> list[tuple[Page, Page]]:
+    """Each prepared page that is perhaps blank, with the other side of its sheet, by which that may be proven."""
+    pairs = []
+    for sheet in _sheets(pages, rules):
+        if len(sheet) == 2 and all(side.is_seen for side in sheet):
+            front, back = (side.page for side in sheet)
+            pairs += [
+                (page, other)
+                for page, other in ((front, back), (back, front))
+                if page.readings.get("blank.verdict") == "maybe"
+            ]
+    return pairs
 
 
 def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -61,17 +126,28 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
 
     Raises:
         TooManyHeld: more of the batch is held than the profile takes for chance.
+        PartingInDoubt: it is not sure where documents begin.
     """
     batch_id = BatchId(task.subject_id)
     batch = bureau.ledger.batch(batch_id)
     order = bureau.ledger.order_by_id(batch.order_id)
     profile = bureau.profile_of(order)
-    pages = [page for page in bureau.ledger.pages_of_batch(batch_id) if page.excluded is None]
+    received = bureau.ledger.pages_of_batch(batch_id)
+    pages = [page for page in received if page.excluded is None]
+    waived = bureau.ledger.waived(task.kind, task.subject_id)
     held = sum(page.prepared is None for page in pages)
     too_many = held >= profile.quality.min_held_pages and held > profile.quality.max_held_fraction * len(pages)
-    if too_many and TooManyHeld.code not in bureau.ledger.waived(task.kind, task.subject_id):
+    if too_many and TooManyHeld.code not in waived:
         raise TooManyHeld(held, len(pages))
-    documents, exclusions = planned_documents(pages, profile.documents, batch_name=batch.name)
+    proven = {
+        page.id
+        for page, other in sides_to_prove(received, profile.documents)
+        if proved_blank(page.readings, other.readings)
+    }
+    doubts = parting_doubts(received, profile.documents, proven_blank=proven)
+    if doubts and PartingInDoubt.code not in waived:
+        raise PartingInDoubt(doubts)
+    documents, exclusions = planned_documents(received, profile.documents, batch_name=batch.name, proven_blank=proven)
     bureau.ledger.record_assembled(
         task,
         documents,
@@ -82,11 +158,109 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a sheet: the page as it was first delivered, and the rescan that is in its place, if any."""
+
+    delivered: Page
+    page: Page
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there are readings to go by: it was not left out, and is not held."""
+        return self.page.excluded is None and self.page.prepared is not None
+
+
+_Sheet = tuple[_Side, ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A document in the making; `place` names it unless a barcode gives it a title."""
+
+    place: str
+    title: str
+    pages: list[PageId] = field(default_factory=list)
+
+    def add(self, page: Page, rules: DocumentRules) -> None:
+        self.pages.append(page.id)
+        if not self.title and page.prepared is not None:
+            self.title = next(iter(rules.titles_in(page.readings)), "")
+
+
+@dataclass(slots=True)
+class _Stack:
+    """What is open in a stack: a document, how much was counted since it began, the title a separator gave it."""
+
+    document: _Draft | None = None
+    title: str = ""
+    sides: int = 0
+    sheets: int = 0
+
+    def end(self) -> None:
+        self.document = None
+        self.sides = self.sheets = 0
+
+    def is_full(self, rules: DocumentRules, *, at_new_sheet: bool) -> bool:
+        # sides and sheets are counted as they were scanned, blank or not: what is blank is a finding, and one wrong
+        # finding would shift all documents behind it
+        if rules.by == "count":
+            return self.sides == rules.pages_each
+        return rules.by == "sheet-count" and at_new_sheet and self.sheets == rules.sheets_each
+
+
+def _sheets(pages: Sequence[Page], rules: DocumentRules) -> list[_Sheet]:
+    """The sheets in the order of their first sides; where one side is scanned, each page is a sheet."""
+    sides: dict[int, _Side] = {}
+    for page in pages:
+        earlier = sides.get(page.sequence)
+        sides[page.sequence] = _Side(earlier.delivered if earlier else page, page)
+    if not rules.duplex:
+        return [(side,) for side in sides.values()]
+    stacks: dict[str, list[_Side]] = {}
+    for side in sides.values():
+        stacks.setdefault(_sheet_stack(side.delivered), []).append(side)
+    sheets = [tuple(stack[at : at + 2]) for stack in stacks.values() for at in range(0, len(stack), 2)]
+    return sorted(sheets, key=lambda sheet: sheet[0].delivered.sequence)
+
+
+def _left_out(sheet: _Sheet, rules: DocumentRules, proven_blank: Collection[PageId]) -> dict[PageId, Exclusion]:
+    """Which sides of a sheet are left out of all documents."""
+    separators = {
+        side.page.id for side in sheet if side.is_seen and rules.exclusion_of(side.page.readings) is Exclusion.SEPARATOR
+    }
+    blank = {side.page.id for side in sheet if _is_blank(side, proven_blank)}
+    if separators or (rules.by == "blank-sheet" and len(blank) == len(sheet)):
+        return dict.fromkeys(sorted(separators | blank), Exclusion.SEPARATOR)
+    return dict.fromkeys(sorted(blank), Exclusion.BLANK) if rules.exclude_blank == "sure" else {}
+
+
+def _is_blank(side: _Side, proven_blank: Collection[PageId]) -> bool:
+    return side.is_seen and (side.page.readings.get("blank.verdict") == "blank" or side.page.id in proven_blank)
+
+
+def _may_be_blank(sheet: _Sheet, proven_blank: Collection[PageId]) -> bool:
+    """Whether a sheet bears nothing for sure on no side, and is not surely blank either."""
+    blank = [_is_blank(side, proven_blank) for side in sheet]
+    perhaps = [side.is_seen and side.page.readings.get("blank.verdict") == "maybe" for side in sheet]
+    return not all(blank) and all(sure or unsure for sure, unsure in zip(blank, perhaps, strict=True))
+
+
 def _stack(page: Page, rules: DocumentRules) -> str:
     """Pages of one stack can belong to one document."""
-    if page.pages_in_file > 1 or rules.by == "file":
+    return f"file {page.file}" if rules.by == "file" else _sheet_stack(page)
+
+
+def _sheet_stack(page: Page) -> str:
+    """Pages of one stack were scanned one after the other: of one file, or of one folder with a file a page."""
+    if page.pages_in_file > 1:
         return f"file {page.file}"
     return f"folder {PurePosixPath(page.file).parent}"
+
+
+def _shown(page: Page) -> str:
+    """How people find a page."""
+    return f"{page.file}, page {page.index_in_file + 1}" if page.pages_in_file > 1 else page.file
 
 
 def _title(page: Page, rules: DocumentRules, batch_name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.bureau import Bureau
 from pipeline.model import PageId, Task
-from pipeline.page_work import PrepareJob, RecognizeJob, affine_of, prepare_file, recognize_file
+from pipeline.page_work import PrepareJob, RecognizeJob, places_of, prepare_file, recognize_file
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -54,7 +54,7 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
             scan=bureau.store.path(page.source),
             page_index=page.index_in_file,
             read=profile.read,
-            to_scan=affine_of(page.readings["page.to_scan"]),
+            to_scan=places_of(page.readings["page.to_scan"]),
         ),
     )
     text = recognized.text

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
@@ -211,12 +211,16 @@ def _bag_job(
         ("index.csv", _index(bureau, order, documents, batches)),
         ("index-columns.csv", _csv(("column", "meaning"), [(name, _COLUMN_MEANINGS[name]) for name in INDEX_COLUMNS])),
     ]
+    scans: set[Sha256] = set()
     for document in documents:
         assert document.pdf is not None and document.report is not None
         files.append(_bag_file(bureau, document_file_name(document), document.pdf))
         files.append(_bag_file(bureau, f"reports/{document.public_id}.json", document.report))
         for number, page in enumerate(bureau.ledger.pages_of_document(document.id), start=1):
             place = f"{document.public_id}/p{number:04d}"
+            if profile.package.takes_scan(page.readings) and page.source not in scans:
+                scans.add(page.source)  # a file of many pages goes along once, under the first of them that needs it
+                files.append(_bag_file(bureau, f"scans/{place}{_suffix(page.file)}", page.source))
             if profile.package.alto and page.alto is not None:
                 files.append(_bag_file(bureau, f"alto/{place}.xml", page.alto))
             if profile.package.text and page.text is not None:
@@ -238,6 +242,12 @@ def _bag_job(
             **({"Records-Series": order.series} if order.series else {}),
         },
     )
+
+
+def _suffix(file: str) -> str:
+    """The suffix of a file from outside, where it is a plain one."""
+    suffix = PurePosixPath(file).suffix.lower()
+    return suffix if re.fullmatch(r"\.[a-z0-9]{2,5}", suffix) else ""
 
 
 def _bag_file(bureau: Bureau, name: str, digest: Sha256) -> BagFile:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from pipeline.profile import DeliveryRules, Profile, StageCall
+from stages.difference import before_and_after
 from stages.errors import Refusal, ResolutionTooLow
 from stages.ink_ledger import settled
 from stages.page_file import read_page_file, write_page_file
@@ -70,6 +71,19 @@ class Recognized:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PictureJob:
+    """What showing a page before and after takes; names as in `RecognizeJob`."""
+
+    scan: Path
+    page_index: int
+    read: ReadSettings
+    prepared: Path
+    dpi: float
+    to_scan: Places
+    out: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedPage:
     """A page that went into the PDF."""
 
@@ -116,9 +130,10 @@ def recognize_file(job: RecognizeJob) -> Recognized:
         Refusal: a person must decide, unless its code is waived.
     """
     delivered = read_page_file(job.prepared, dpi=job.dpi)
-    *cleaning, ocr = job.calls
-    page, stages = _flow(delivered, tuple(cleaning), job.waived)
-    page, more = _flow(_best_to_read(page, delivered, job), (ocr,), job.waived)
+    *calls, ocr = job.calls
+    page, stages = _flow(delivered, tuple(call for call in calls if call.stage.acts_on != "copy"), job.waived)
+    page = _best_to_read(page, delivered, job)
+    page, more = _flow(page, (*(call for call in calls if call.stage.acts_on == "copy"), ocr), job.waived)
     stages += more
     text = page.text
     if text is None:  # released without text after a time-out
@@ -135,8 +150,13 @@ def _best_to_read(page: PageImage, delivered: PageImage, job: RecognizeJob) -> P
         scan = read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
         to_scan = job.to_scan.after(page.moved)
     if scan.is_bitonal:
-        return page
-    return reading_copy(page, scan, to_scan).with_readings("recognize", copy="grey")
+        return page  # its grey, softened, under the clean page read no better: 303 against 283 edits on 15 pages
+    on_scan = tuple(call for call in job.calls if call.stage.acts_on == "scan")
+    scan, _ = _flow(scan, on_scan, job.waived)
+    names = tuple(f"{call.name}." for call in on_scan)
+    measured = {name: value for name, value in scan.readings.items() if name.startswith(names)}
+    copy = reading_copy(page, scan, to_scan).with_readings("recognize", copy="grey")
+    return replace(copy, readings={**copy.readings, **measured})
 
 
 def convert_page(job: PrepareJob, profile: Profile, name: str) -> ConvertedPage:
@@ -187,6 +207,13 @@ def write_image(prepared: Path, target: Path) -> None:
         return
     page = read_page_file(prepared)
     Image.fromarray(page.pixels).save(target, compression="tiff_deflate", dpi=(page.dpi, page.dpi))
+
+
+def write_picture(job: PictureJob) -> None:
+    """Write a page before and after, with the difference, as a PNG."""
+    scan = read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
+    shown = before_and_after(scan, read_page_file(job.prepared, dpi=job.dpi), job.to_scan)
+    Image.fromarray(shown.pixels).save(job.out, format="PNG", dpi=(shown.dpi, shown.dpi))
 
 
 def ticket_on(path: Path) -> str:

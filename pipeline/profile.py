@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.film import FilmSettings
 from pipeline.model import Exclusion, Readings, Service
@@ -18,6 +19,8 @@ from stages.catalogue import PAGE_STAGES, Stage
 from stages.ocr import Settings as OcrSettings
 from stages.read import Settings as ReadSettings
 from stages.settings import StageSettings
+
+COLOURED_INK_MM2 = 2.0  # IMAGING 3, rule 8: from here on colour is no accident
 
 
 class BadProfile(ValueError):
@@ -29,20 +32,73 @@ class _Rules(BaseModel):
 
 
 class DocumentRules(_Rules):
-    """How a batch becomes documents. A file with several pages is always a document of its own."""
+    """How a batch becomes documents. A file with several pages is always a document of its own, or several.
 
-    by: Literal["folder", "file", "count"] = "folder"
-    pages_each: int | None = Field(None, ge=1, description="with by = count: pages of each document")
+    Separators part documents under every rule. With `duplex`, pages 2k-1 and 2k of a file, or of a folder with a file
+    a page, are front and back of one sheet; without, every page is a sheet.
+    """
+
+    by: Literal["folder", "file", "count", "sheet-count", "blank-sheet"] = "folder"
+    pages_each: int | None = Field(
+        None, ge=1, description="with by = count: sides of each document as scanned, blank ones counted"
+    )
+    sheets_each: int | None = Field(None, ge=1, description="with by = sheet-count: sheets of each document")
+    duplex: bool = False
     separators: bool = True
+    codes_in_doubt: Literal["ask", "page", "separator"] = "ask"
+    title_barcode: str | None = Field(
+        None, description="pattern of the barcode whose text (or its group `title`) becomes the document's title"
+    )
     exclude_blank: Literal["sure", "never"] = "sure"
+
+    @field_validator("title_barcode")
+    @classmethod
+    def _compile(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}") from error
+        return pattern
+
+    @model_validator(mode="after")
+    def _count_sheets(self) -> DocumentRules:
+        if self.by == "sheet-count" and self.sheets_each is None:
+            raise ValueError("sheets_each must be given when by = 'sheet-count'")
+        return self
 
     def exclusion_of(self, readings: Readings) -> Exclusion | None:
         """Why a prepared page is no page to deliver, if so."""
         if readings.get("separators.ticket") or (self.separators and readings.get("separators.separator")):
             return Exclusion.SEPARATOR
+        if self.codes_in_doubt == "separator" and self.separators and readings.get("separators.doubt"):
+            return Exclusion.SEPARATOR
         if self.exclude_blank == "sure" and readings.get("blank.verdict") == "blank":
             return Exclusion.BLANK
         return None
+
+    def begins_document(self, readings: Readings) -> bool:
+        """Whether a prepared page bears a code that says: a document begins with this page."""
+        return self.separators and readings.get("separators.first_page") is True
+
+    def doubt_in(self, readings: Readings) -> str:
+        """Why a person must say what a prepared page is; empty if it is clear."""
+        if self.codes_in_doubt == "ask" and self.separators and (doubt := readings.get("separators.doubt")):
+            return str(doubt)
+        titles = self.titles_in(readings)
+        return f"barcodes name two titles, “{titles[0]}” and “{titles[1]}”" if len(titles) > 1 else ""
+
+    def titles_in(self, readings: Readings) -> list[str]:
+        """The titles that barcodes of a prepared page give its document, each once, in their order."""
+        found = readings.get("separators.found")
+        if self.title_barcode is None or not isinstance(found, list):
+            return []
+        titles = []
+        for name in map(str, found):
+            kind, _, payload = name.partition(":")
+            match = re.search(self.title_barcode, payload) if payload and not kind.startswith("patch") else None
+            if match:
+                titles.append((match.groupdict().get("title") or match[0]).strip())
+        return list(dict.fromkeys(filter(None, titles)))
 
 
 class DeliveryRules(_Rules):
@@ -65,6 +121,15 @@ class PackageRules(_Rules):
 
     alto: bool = True
     text: bool = False
+    scans: Literal["none", "coloured", "all"] = Field(
+        "none", description="scans as received: none, those with coloured writing, or all"
+    )
+
+    def takes_scan(self, readings: Readings) -> bool:
+        """Whether the scan of a page goes along. Red ink, stamps and signatures in blue say more than their shape."""
+        coloured_mm2 = readings.get("quality.coloured_ink_mm2")
+        coloured = isinstance(coloured_mm2, (int, float)) and coloured_mm2 > COLOURED_INK_MM2
+        return self.scans == "all" or (self.scans == "coloured" and coloured)
 
 
 class QualityRules(_Rules):
@@ -190,6 +255,11 @@ def profile_from_document(document: Mapping[str, Any], *, origin: str) -> Profil
     rest = dict(document)
     page = _calls(rest.pop("page", []), "page", origin, faults)
     recognize = _calls(rest.pop("recognize", []), "recognize", origin, faults)
+    faults += [
+        f"{origin}, page: {call.name} takes print off the page; it belongs into [[recognize]], on the copy that is read"
+        for call in page
+        if call.stage.acts_on != "page"
+    ]
     if any(call.name == "ocr" for call in page):
         faults.append(f"{origin}, page: ocr belongs into [[recognize]], which runs on its own copy of the page")
     if recognize and recognize[-1].name != "ocr":

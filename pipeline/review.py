@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.assemble import TooManyHeld
+from pipeline.assemble import PartingInDoubt, TooManyHeld
 from pipeline.bureau import Bureau
 from pipeline.intake import RepeatedDelivery, finish_interrupted, rescan_pages
 from pipeline.ledger import AWAITING_RESCAN
 from pipeline.model import PAGE_TASKS, Exclusion, Hold, PageId, TaskId, TaskKind
-from stages.errors import CutEdge, QualityTooLow, RecognitionTimedOut, ResolutionTooLow, SkewTooLarge
+from stages.errors import (
+    CutEdge,
+    Illegible,
+    QualityTooLow,
+    RecognitionTimedOut,
+    ResolutionTooLow,
+    SizeDoubtful,
+    SkewTooLarge,
+)
 
 RELEASABLE = frozenset(
     {
         SkewTooLarge.code,
         ResolutionTooLow.code,
         CutEdge.code,
+        Illegible.code,
+        SizeDoubtful.code,
         QualityTooLow.code,
         RecognitionTimedOut.code,
         TooManyHeld.code,
+        PartingInDoubt.code,
         RepeatedDelivery.code,
     }
 )

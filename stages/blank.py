@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.analysis import Analysis, analysis_of
+from stages.bleed_through import SOFT_MARKS, ink_map
 from stages.page_image import MM_PER_INCH, PageImage
 from stages.settings import StageSettings
 
@@ -53,6 +54,9 @@ LINE_GAP_MM, LINE_MM, LINE_BAND_MM = 4.0, 20.0, 3.0
 RULE_DEPTH = 60.0  # printed rules are as dark as a frame or a table without entries: a person looks
 SPECK_MM, SPECK_ROUND, SPECK_FILL = 2.2, 1.5, 0.6
 FEW_AMONG = 20  # so many specks or soft marks to one that is large or steep: it is likely one of them
+# Of many marks that show through, noise makes some steep: their middle one has 0.54 at most, of pale print 0.68 at
+# least, and single ones of pale print are steeper than 0.72 or deeper than the rest (48 drawn pages).
+SOFT_CROWD, SOFT_MIDDLE, SOFT_STEEPEST = 20, 0.56, 0.72
 DEEPER = 1.5  # what is written over ink showing through is darker than it by this factor
 SMALL_MM = 0.7  # a comma of common print
 DUST_DEPTHS, MANY_SPECKS = 3.0, 120
@@ -94,12 +98,22 @@ def blank(page: PageImage, settings: Settings) -> PageImage:
     """Say whether the page bears anything. Pixels stay, and nothing is removed.
 
     Readings: `blank.verdict` is `content`, `maybe` (a person looks) or `blank` (sure); `blank.marks` counts what looks
-    written or printed; `blank.reason` says in a few words what decided.
+    written or printed; `blank.reason` says in a few words what decided. `blank.ink_map` is what
+    `bleed_through.proved_blank` needs of both sides of a sheet.
     Bleed-through, dust, holes, folds, ruled paper and a scanner's black border do not make an empty side a written
     one; each keeps it from being surely blank when it could hide or be writing.
     """
-    finding = _finding(page, analysis_of(page))
-    return page.with_readings("blank", verdict=finding.verdict, marks=finding.marks, reason=finding.reason)
+    maps = analysis_of(page)
+    finding = _finding(page, maps)
+    # a size that is unsure proves nothing of the sheet's other side
+    of_known_size = not page.is_dpi_guessed and min(maps.grey.shape) >= maps.px(SMALLEST_SHEET_MM)
+    return page.with_readings(
+        "blank",
+        verdict=finding.verdict,
+        marks=finding.marks,
+        reason=finding.reason,
+        ink_map=ink_map(maps.grey, maps.paper, maps.px(1.0)) if of_known_size else "",
+    )
 
 
 def _finding(page: PageImage, maps: Analysis) -> _Finding:
@@ -120,8 +134,9 @@ def _finding(page: PageImage, maps: Analysis) -> _Finding:
     if (levels < TONE_DARKER * np.percentile(levels, 90)).mean() > TONE_SHARE and on_sheet.std() > TONE_DEVIATION:
         return _Finding(verdict="content", marks=0, reason="picture")
     finding = _marks_finding(maps.grey, paper, sheet, maps)
-    if finding.verdict == "blank" and page.is_colour and _has_colour_mark(page, maps):
-        finding = _at_least_maybe(finding, "coloured mark")
+    nearly_blank = finding.verdict == "blank" or finding.reason == SOFT_MARKS
+    if nearly_blank and page.is_colour and _has_colour_mark(page, maps):
+        finding = _Finding(verdict="maybe", marks=0, reason="coloured mark")
     if min(maps.grey.shape) < maps.px(SMALLEST_SHEET_MM):
         finding = _at_least_maybe(finding, "too small a sheet to judge")
     if page.is_dpi_guessed:
@@ -227,19 +242,26 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
     if strokes:
         if strokes * FEW_AMONG < len(marks.depth) and (marks.larger[stroke] < SPECK_MM * mm).all():
             return _Finding(verdict="maybe", marks=strokes, reason="large specks among dust")
+        if _shows_through(marks, stroke | soft, noise):
+            return _Finding(verdict="maybe", marks=0, reason=SOFT_MARKS)
         few = strokes * FEW_AMONG < int(soft.sum())
         if few and marks.depth[stroke].max() < DEEPER * np.quantile(marks.depth[soft], 0.9):
             return _Finding(verdict="maybe", marks=strokes, reason="marks among ink showing through, and no darker")
         return _Finding(verdict="content", marks=strokes, reason="marks like strokes")
     if (rule & (marks.depth >= RULE_DEPTH)).any() or (lines & (depth >= RULE_DEPTH)).any():
         return _Finding(verdict="maybe", marks=0, reason="printed rules or scanner streaks")
+    is_small_mark = steep & ~_round(marks) & (marks.larger >= SMALL_MM * mm) & (marks.depth > STROKE_DEPTHS * least)
     if soft.any():
-        return _Finding(verdict="maybe", marks=0, reason="soft marks, as of ink showing through")
+        if (is_small_mark & ~rule & ~hole).any():
+            return _Finding(verdict="maybe", marks=0, reason="small marks among ink showing through")
+        if lone_hole.any() or _specks_gather(marks.boxes[~longer & steep], grey.shape, mm):
+            return _Finding(verdict="maybe", marks=0, reason="spots among ink showing through")
+        return _Finding(verdict="maybe", marks=0, reason=SOFT_MARKS)
     if lone_hole.any():
         return _Finding(verdict="maybe", marks=0, reason="a round spot that may be a hole")
     if int((~longer & (marks.depth > DUST_DEPTHS * least)).sum()) > MANY_SPECKS:
         return _Finding(verdict="maybe", marks=0, reason="many specks")
-    if (steep & ~_round(marks) & (marks.larger >= SMALL_MM * mm) & (marks.depth > STROKE_DEPTHS * least)).any():
+    if is_small_mark.any():
         return _Finding(verdict="maybe", marks=0, reason="a small mark")
     if _specks_gather(marks.boxes[~longer], grey.shape, mm):
         return _Finding(verdict="maybe", marks=0, reason="specks close together")
@@ -247,6 +269,20 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
     if _has_faint_marks(depth, noise, rest, mm) or _has_light_marks(depth, least, rest, mm):
         return _Finding(verdict="maybe", marks=0, reason="faint marks")
     return _Finding(verdict="blank", marks=0, reason="nothing but paper")
+
+
+def _shows_through(marks: _Marks, longer: Mask, noise: float) -> bool:
+    """Whether these marks are one soft crowd, of which none stands out as steeper or deeper than noise makes it."""
+    if np.count_nonzero(longer) < SOFT_CROWD:
+        return False
+    depth = marks.depth[longer]
+    steepness = (marks.steepness[longer] - NOISE_SLOPES * noise) / depth
+    middle = float(np.median(steepness))
+    return bool(
+        middle <= SOFT_MIDDLE
+        and steepness.max() <= SOFT_STEEPEST
+        and depth.max() <= DEEPER * float(np.quantile(depth, 0.9))
+    )
 
 
 def _lines(dark: Mask, mm: float) -> Mask:

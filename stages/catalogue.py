@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stages import (
     background,
@@ -13,10 +13,13 @@ from stages import (
     crop,
     deskew,
     despeckle,
+    dewarp,
+    dropout,
     holes,
     ocr,
     orient,
     quality,
+    rules,
     separators,
 )
 from stages.page_image import PageImage
@@ -29,6 +32,10 @@ class Stage:
 
     `version` is raised when pixels would come out differently: the ledger records it. `moves_pixels` says that words
     found before this stage would no longer lie on their ink.
+
+    `acts_on` says on which image it works: `page`, as it comes along the list; `scan`, the scan whose grey recognition
+    lays under the clean page, too; or `copy`, what is read once that grey lies there. What takes print off a page is
+    never for the page that is delivered, so the last two stand in `[[recognize]]` only.
     """
 
     name: str
@@ -36,21 +43,25 @@ class Stage:
     run: Callable[[PageImage, Any], PageImage]  # Any: each stage takes its own settings class, named beside it
     settings: type[StageSettings]
     moves_pixels: bool = False
+    acts_on: Literal["page", "scan", "copy"] = "page"
 
 
 PAGE_STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("orient", 1, orient.orient, orient.Settings, moves_pixels=True),
+        Stage("orient", 2, orient.orient, orient.Settings, moves_pixels=True),
         Stage("crop", 1, crop.crop, crop.Settings, moves_pixels=True),
-        Stage("deskew", 1, deskew.deskew, deskew.Settings, moves_pixels=True),
+        Stage("deskew", 2, deskew.deskew, deskew.Settings, moves_pixels=True),
+        Stage("dewarp", 1, dewarp.dewarp, dewarp.Settings, moves_pixels=True),
         Stage("holes", 1, holes.holes, holes.Settings),
-        Stage("separators", 1, separators.separators, separators.Settings),
+        Stage("separators", 2, separators.separators, separators.Settings),
         Stage("blank", 1, blank.blank, blank.Settings),
-        Stage("quality", 1, quality.quality, quality.Settings),
+        Stage("quality", 2, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),
         Stage("binarize", 1, binarize.binarize, binarize.Settings),
         Stage("despeckle", 1, despeckle.despeckle, despeckle.Settings),
+        Stage("dropout", 1, dropout.dropout, dropout.Settings, acts_on="scan"),
+        Stage("rules", 1, rules.rules, rules.Settings, acts_on="copy"),
         Stage("ocr", 1, ocr.ocr, ocr.Settings),
     )
 }

@@ -10,7 +10,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import AREA, HEIGHT, LETTER_HEIGHT_MM, LETTER_WIDTH_MM, WIDTH, Analysis, analysis_of
+from stages.analysis import (
+    AREA,
+    HEIGHT,
+    LEFT,
+    LETTER_HEIGHT_MM,
+    LETTER_WIDTH_MM,
+    TOP,
+    WIDTH,
+    Analysis,
+    analysis_of,
+    letter_like,
+)
 from stages.page_image import MM_PER_INCH, Affine, PageImage, Pixels
 from stages.settings import StageSettings
 
@@ -25,6 +36,7 @@ SMOOTHING_PX = 5
 PAPER_PERCENTILE = 80
 LID_CONTRAST_LEVELS = 25
 LID_MIN_SHARE = 0.15
+LID_SPREAD_LEVELS = 15
 SEARCH_SHARE = 0.35
 PAPER_RUN_MM = 3.0
 LINE_POINTS = 60
@@ -40,6 +52,11 @@ STRANGE_LEVELS = 30
 STRANGE_LETTERS = 3
 STROKE_MM = 3.0
 RIM_MM = 1.0
+STICKING_OUT_MAX_SHARE = 0.3  # of the side's length; a line with more paper beyond it is no edge of the sheet
+STICKING_OUT_MIN_SUPPORT = 0.75  # an edge that is half guessed and has paper beyond it may be a fold
+WAVE_MM = 4.0  # how far a sheet that is not flat may bulge beyond its edge
+LETTER_INSIDE_SHARE = 0.3
+DEEP_SHARE = 0.25  # of the paper's level; print is darker than its paper by more, the rim of a shadow by less
 LID_MAX_CHROMA_LEVELS = 30  # between the highest and the lowest channel
 
 # Black bands along the frame (step 7).
@@ -50,19 +67,28 @@ NECK_MM = 2.0
 BAND_MARGIN_MM = (0.7, 2.0)
 BAND_MARGIN_SHARE = 0.85
 BAND_PAPER = 0.75  # of the paper's level
+PICTURE_REACH_MM = 25.0  # the dark pieces of one picture lie no farther apart
+BLOTCH_MM = 4.0  # no stroke of a letter is so thick (`analysis.SOLID_MM`)
 
 # Filling and cutting.
 INSIDE_MM = 0.35  # the worst edge of 24 drawn scans lay so far off (95 in 100)
 BAND_RIM_MM = 0.5
+TOOTH_MM = 1.2  # ragged edges of copied bands reach out so far; a letter that joins a band reaches farther
+TEXT_REACH_MM = 5.0  # from the middle of a letter: what sticks out of a band here may be part of another
 OUTSIDE_MM = 1.0
 FILL_DPI = 25.0
 FILL_REACH_MM = 25.0
 
 
 class Settings(StageSettings):
-    """What becomes of the lid: kept and reported, cut off, or filled with the colour of the paper beside it."""
+    """What becomes of the lid: kept and reported, cut off, or filled with the colour of the paper beside it.
+
+    `blotches` paints, when filling, solid black along the frame however deep it reaches, a picture's too: only for a
+    copy that is read and not delivered.
+    """
 
     mode: Literal["keep", "crop", "fill"] = "fill"
+    blotches: bool = False
 
 
 class Declined(StrEnum):
@@ -103,27 +129,37 @@ def crop(page: PageImage, settings: Settings) -> PageImage:
     """Fill or cut off what lies around the sheet; nothing is touched on a side where that is not sure.
 
     `fill` keeps the size and paints the lid, up to the edges of the sheet however it lies, with the colour of the
-    paper beside it (white on a bitonal page); black bands along the frame that no edge of the sheet explains are
-    painted too. `crop` cuts whole rows and columns, 1 mm outside the sheet, without resampling. `keep` only reports.
-    Readings: `edges_mm` (how much lid there is left, top, right, bottom), `support` (share of scan lines that agree
-    with the worst edge used), `done`, and `declined` with the reason where lid was left.
+    paper beside it (white on a bitonal page); what sticks out beyond an edge is kept. Black bands along the frame that
+    no edge of the sheet explains are painted too. `crop` cuts whole rows and columns, 1 mm outside the sheet, without
+    resampling. `keep` only reports.
+    Readings: `edges_mm` (how much lid there is left, top, right, bottom), `corners_mm` (x and y of the sheet's corners
+    on the scan, clockwise from the top left, a side without lid ending at the frame; empty without any lid),
+    `support` (share of scan lines that agree with the worst edge used), `done`, and `declined` with the reason where
+    lid was left.
     """
-    look = _look(analysis_of(page))
+    view = analysis_of(page)
+    look = _look(view)
     smooth = np.asarray(cv2.medianBlur(look.grey, SMOOTHING_PX), dtype=np.int16)
     seen = {side: _edge(look, smooth, side) for side in SIDES}
     edges = _consistent({side: edge for side, edge in seen.items() if edge is not None})
-    clear = {
-        side: edge
-        for side, edge in edges.items()
-        if not _content_outside(look, side, edge)
-        and not _coloured(page, look, _outside({side: edge}, shape=look.grey.shape, scale=1.0, inside=0.0))
-    }
-    bands, sure = _bands(look, clear)
+    kept = np.zeros(look.grey.shape, np.bool_)
+    clear: dict[str, _Edge] = {}
+    for side, edge in edges.items():
+        beyond = _sticking_out(look, side, edge)
+        outside = _outside({side: edge}, shape=look.grey.shape, scale=1.0, inside=0.0)
+        if beyond is not None and not _coloured(page, look, outside):
+            clear[side] = edge
+            kept |= beyond
+    bands, sure = _bands(look, clear, kept, blotches=settings.blotches)
     if _coloured(page, look, bands):
         bands, sure = np.zeros_like(bands), False
     edges_mm = _edges_mm(look, edges, bands)
+    bands = _with_rim(view, look, bands, clear)
+    if clear or bands.any():
+        kept |= _letters(view, look, bands | _outside(clear, shape=look.grey.shape, scale=1.0, inside=0.0))
     declined: Declined | None = None
-    if len(clear) < len(edges):
+    cuttable = {side: edge for side, edge in clear.items() if not _any_outside(side, edge, kept)}
+    if len(clear) < len(edges) or (settings.mode == "crop" and len(cuttable) < len(clear)):
         declined = Declined.CONTENT
     elif not sure or len(edges) < sum(edge is not None for edge in seen.values()):
         declined = Declined.UNSURE
@@ -132,12 +168,13 @@ def crop(page: PageImage, settings: Settings) -> PageImage:
         declined = Declined.RECORDED_ONLY
     done = found and settings.mode != "keep"
     if done and settings.mode == "crop":
-        page, done = _cut(page, look, clear)
+        page, done = _cut(page, look, cuttable)
     elif done:
-        page = _filled(page, look, clear, bands)
+        page = _filled(page, look, clear, bands, kept)
     return page.with_readings(
         "crop",
         edges_mm=edges_mm,
+        corners_mm=_corners_mm(look, edges),
         support=min((edge.support for edge in clear.values()), default=0.0),
         done=done,
         declined=None if declined is None else str(declined),
@@ -227,18 +264,49 @@ def _consistent(edges: dict[str, _Edge]) -> dict[str, _Edge]:
     return {side: edge for side, edge in edges.items() if abs(angles[side] - middle) <= MAX_APART_DEG}
 
 
-def _content_outside(look: _Look, side: str, edge: _Edge) -> bool:
-    """Whether anything but lid and dust lies outside the edge: a note sticking out, print on a dark ground."""
+def _sticking_out(look: _Look, side: str, edge: _Edge) -> Flags | None:
+    """What sticks out of the sheet beyond its edge, a note or a wave of the paper, with a margin around it.
+
+    None where that cannot be told: print lies on the lid, or so much paper beyond the edge that it is none.
+    """
     band = _from_side(look.grey, side)
-    reach = math.ceil(max(edge.depth(0), edge.depth(len(band)), 1))
+    reach = min(band.shape[1], math.ceil(max(edge.depth(0), edge.depth(len(band)), 1)))
     band = np.ascontiguousarray(band[:, :reach]).astype(np.int16)
     limit = edge.slope * (np.arange(len(band)) + 0.5) + edge.offset - look.px(RIM_MM)
     strange = (np.abs(band - edge.lid) > STRANGE_LEVELS) & (np.arange(reach)[None] < limit[:, None])
-    _, _, stats, _ = cv2.connectedComponentsWithStats(strange.astype(np.uint8), connectivity=8)
-    width, height = stats[1:, WIDTH], stats[1:, HEIGHT]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(strange.astype(np.uint8), connectivity=8)
+    kept = np.zeros(look.grey.shape, np.uint8)
+    if count == 1:
+        return kept.view(np.bool_)
+    attached = np.zeros(count, np.bool_)
+    attached[labels[strange & (np.arange(reach)[None] >= limit[:, None] - 2)]] = True
+    width, height = stats[:, WIDTH], stats[:, HEIGHT]
     large, small = np.maximum(width, height), np.minimum(width, height)
-    letters = (large >= look.px(LETTER_HEIGHT_MM[0])) & (small >= look.px(LETTER_WIDTH_MM[0])) & (stats[1:, AREA] > 1)
-    return bool((large > look.px(STROKE_MM)).any() or letters.sum() >= STRANGE_LETTERS)
+    large_enough = (large >= look.px(LETTER_HEIGHT_MM[0])) & (small >= look.px(LETTER_WIDTH_MM[0]))
+    loose = ~attached
+    loose[0] = False
+    letters = loose & large_enough & (stats[:, AREA] > 1)
+    if (loose & (large > look.px(STROKE_MM))).any() or letters.sum() >= STRANGE_LETTERS:
+        return None
+    attached &= large_enough
+    if attached.any() and edge.support < STICKING_OUT_MIN_SUPPORT:
+        return None
+    if height[attached].sum() > STICKING_OUT_MAX_SHARE * len(band):
+        return None
+    # Beyond the outline two pixels are kept, and inward all up to where the fill begins.
+    inward_px = math.ceil(look.px(RIM_MM + INSIDE_MM)) + 1
+    square = np.ones((5, inward_px + 3), np.uint8)
+    there = _from_side(kept, side)[:, : reach + inward_px]
+    for number in np.flatnonzero(attached):
+        left, top, wide, high = stats[number, :4]
+        places = np.argwhere(labels[top : top + high, left : left + wide] == number)[:, ::-1] + (left, top)
+        hull = np.zeros(there.shape, np.uint8)
+        hull[places[:, 1], places[:, 0]] = 1
+        if wide > look.px(WAVE_MM):
+            # dark print on a note is no darker than the lid, so all within its outline is kept
+            cv2.fillConvexPoly(hull, cv2.convexHull(places.astype(np.int32)), 1)
+        there |= cv2.dilate(hull, square, anchor=(inward_px, 2))
+    return kept.view(np.bool_)
 
 
 def _coloured(page: PageImage, look: _Look, where: Flags) -> bool:
@@ -259,44 +327,102 @@ def _coloured(page: PageImage, look: _Look, where: Flags) -> bool:
 # ---- black bands
 
 
-def _bands(look: _Look, edges: dict[str, _Edge]) -> tuple[Flags, bool]:
+def _bands(look: _Look, edges: dict[str, _Edge], kept: Flags, *, blotches: bool) -> tuple[Flags, bool]:
     """Dark parts that lie along the frame and are no deeper than a band, cut off from ink that joins them; and if sure.
 
     What lies outside the edges of the sheet counts as frame. A band with light letters in it is content.
     """
     dark = look.grey < BAND_DARKNESS * look.paper
+    for edge in edges.values():
+        dark |= np.abs(look.grey.astype(np.int16) - edge.lid) <= LID_SPREAD_LEVELS
     outside = _outside(edges, shape=dark.shape, scale=1.0, inside=0.0)
-    neck = round(look.px(NECK_MM)) | 1  # odd, so that opening does not shift what it leaves
-    # The dark is thought to go on beyond the frame, so that a band thinner than the neck is not opened away.
-    padded = np.pad((dark | outside).astype(np.uint8), neck, constant_values=1)
-    core = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((neck, neck), np.uint8))[neck:-neck, neck:-neck]
-    count, labels = cv2.connectedComponents(((core > 0) & dark & ~outside).astype(np.uint8), connectivity=8)
-    rows, cols = dark.shape
     frame = cv2.dilate(np.pad(outside.astype(np.uint8), 1, constant_values=1), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
-    contact = np.bincount(labels[frame > 0], minlength=count)
-    bands = np.zeros((rows, cols), np.bool_)
-    along_frame = 1 + np.flatnonzero(contact[1:] >= look.px(BAND_MIN_LENGTH_MM))
+    usable = dark & ~outside & ~kept
+    bands = np.zeros(dark.shape, np.bool_)
+    labels, along_frame = _along_frame(look, usable, dark | outside, frame > 0, NECK_MM)
     if not along_frame.size:
         return bands, True
     depth = cv2.distanceTransform(np.pad(1 - outside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     paper = (look.grey > BAND_PAPER * look.paper) & ~outside
+    unsure = np.zeros(dark.shape, np.uint8)
+    parts = []
     for label in along_frame:
         part = labels == label
         shallow = depth[part].max() <= look.px(BAND_MAX_DEPTH_MM)
-        if not shallow or not _beside_paper(look, part, paper) or _light_letters(look, part):
-            # A picture that bleeds off the page is dark in many pieces: where one is no band, none is.
-            return np.zeros_like(bands), False
-        bands |= part
-    return bands, True
+        if shallow and _beside_paper(look, part, paper, outside) and not _light_letters(look, part):
+            parts.append(part)
+        else:
+            unsure[part] = 1
+    # A picture that bleeds off the page is dark in many pieces: near one that is no band, none is.
+    near = unsure
+    if unsure.any() and parts:
+        far_px = cv2.distanceTransform(1 - unsure, cv2.DIST_L2, 3)
+        near = (far_px <= look.px(PICTURE_REACH_MM)).view(np.uint8)
+    for part in parts:
+        if not (near[part] > 0).any():
+            bands |= part
+    if blotches:
+        labels, along_frame = _along_frame(look, usable, dark | outside, frame > 0, BLOTCH_MM)
+        bands |= np.isin(labels, along_frame)
+    return bands, not unsure.any()
 
 
-def _beside_paper(look: _Look, part: Flags, paper: Flags) -> bool:
+def _along_frame(
+    look: _Look, usable: Flags, dark: Flags, frame: Flags, neck_mm: float
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
+    """Dark parts after those thinner than the neck were opened away, and the numbers of those along the frame."""
+    neck = round(look.px(neck_mm)) | 1  # odd, so that opening does not shift what it leaves
+    # The dark is thought to go on beyond the frame, so that a band thinner than the neck is not opened away.
+    padded = np.pad(dark.astype(np.uint8), neck, constant_values=1)
+    core = cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((neck, neck), np.uint8))[neck:-neck, neck:-neck]
+    count, labels = cv2.connectedComponents(((core > 0) & usable).astype(np.uint8), connectivity=8)
+    contact = np.bincount(labels[frame], minlength=count)
+    return np.asarray(labels, dtype=np.int32), 1 + np.flatnonzero(contact[1:] >= look.px(BAND_MIN_LENGTH_MM))
+
+
+def _with_rim(view: Analysis, look: _Look, bands: Flags, edges: dict[str, _Edge]) -> Flags:
+    """The bands with their soft and ragged rims, but for the rim beside ink that joins them."""
+    if not bands.any():
+        return bands
+    outside = _outside(edges, shape=bands.shape, scale=1.0, inside=0.0)
+    paper = (look.grey > BAND_PAPER * look.paper) | outside
+    near = cv2.dilate(bands.astype(np.uint8), np.ones((3, 3), np.uint8))
+    tooth_px = math.ceil(look.px(TOOTH_MM))
+    reach = cv2.dilate(near, np.ones((2 * tooth_px - 1, 2 * tooth_px - 1), np.uint8))
+    count, labels = cv2.connectedComponents((~paper & (near == 0)).astype(np.uint8), connectivity=8)
+    joining, ink = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    joining[labels[cv2.dilate(near, np.ones((3, 3), np.uint8)) > 0]] = True
+    ink[labels[(reach == 0) | _near_text(view, look, bands)]] = True
+    joining[0] = False
+    wide = bands | (joining & ~ink)[labels]
+    rim = 2 * max(1, math.ceil(look.px(BAND_RIM_MM))) + 1
+    square = np.ones((rim, rim), np.uint8)
+    wide = cv2.dilate(wide.astype(np.uint8), square) > 0
+    beside_ink = cv2.dilate((joining & ink)[labels].astype(np.uint8), square) > 0
+    return bands | (wide & ~beside_ink)
+
+
+def _near_text(view: Analysis, look: _Look, bands: Flags) -> Flags:
+    """What lies near letters that stand clear of the bands."""
+    stats = view.stats[letter_like(view.stats, shape=view.grey.shape, dpi=view.dpi)]
+    rows, cols = (
+        np.minimum(((stats[:, first] + stats[:, size] / 2) * view.scale / look.scale).astype(int), length - 1)
+        for first, size, length in ((TOP, HEIGHT, bands.shape[0]), (LEFT, WIDTH, bands.shape[1]))
+    )
+    middles = np.zeros(bands.shape, np.uint8)
+    middles[rows, cols] = 1
+    middles[cv2.dilate(bands.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = 0
+    reach = 2 * round(look.px(TEXT_REACH_MM)) + 1
+    return np.asarray(cv2.dilate(middles, np.ones((reach, reach), np.uint8)) > 0)
+
+
+def _beside_paper(look: _Look, part: Flags, paper: Flags, outside: Flags) -> bool:
     """Whether the part borders on clear paper nearly everywhere; beside the dark parts of a picture is more picture."""
     near, far = (
         cv2.dilate(part.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
         for reach in (max(1, round(look.px(mm))) for mm in BAND_MARGIN_MM)
     )
-    margin = far & ~near
+    margin = far & ~near & ~outside
     return bool(margin.any()) and float(paper[margin].mean()) >= BAND_MARGIN_SHARE
 
 
@@ -309,6 +435,25 @@ def _light_letters(look: _Look, part: Flags) -> bool:
         _, _, width, height = cv2.boundingRect(contour)
         holes += int(links[3] >= 0 and least <= max(width, height) <= most)
     return holes >= STRANGE_LETTERS
+
+
+def _letters(view: Analysis, look: _Look, where: Flags) -> Flags:
+    """Letters that lie mostly in a place on the copy, with a margin: they are never painted over."""
+    step = round(look.scale / view.scale)
+    like = letter_like(view.stats, shape=view.grey.shape, dpi=view.dpi)
+    # one pixel in each of the copy's stands for the others, so the half is asked for with a margin
+    sampled = view.labels[::step, ::step][: where.shape[0], : where.shape[1]]
+    inside = np.bincount(sampled[where], minlength=len(view.stats)) * step * step
+    found = like & (inside > LETTER_INSIDE_SHARE * view.stats[:, AREA])
+    kept = np.zeros(where.shape, np.uint8)
+    for number in np.flatnonzero(found):
+        left, top, width, height = (int(value) for value in view.stats[number, :4])
+        place = np.s_[top : top + height, left : left + width]
+        ink = view.labels[place] == number
+        if not (ink & (view.paper[place] - view.grey[place].astype(np.int16) > DEEP_SHARE * look.paper)).any():
+            continue
+        kept[(np.nonzero(ink)[0] + top) // step, (np.nonzero(ink)[1] + left) // step] = 1
+    return np.asarray(cv2.dilate(kept, np.ones((3, 3), np.uint8)) > 0)
 
 
 # ---- what is done about it
@@ -348,6 +493,28 @@ def _edges_mm(look: _Look, edges: dict[str, _Edge], bands: Flags) -> list[float]
     return depths
 
 
+def _corners_mm(look: _Look, edges: dict[str, _Edge]) -> list[float]:
+    """Where the sheet's edges cross, clockwise from its top left, each x then y; the frame where no edge was found."""
+    if not edges:
+        return []
+    rows, cols = look.grey.shape
+    flat = _Edge(0.0, 0.0, 0.0, 0.0)
+    left, top, right, bottom = (edges.get(side, flat) for side in SIDES)
+    corners: list[float] = []
+    for across, down, from_right, from_bottom in (
+        (left, top, False, False),
+        (right, top, True, False),
+        (right, bottom, True, True),
+        (left, bottom, False, True),
+    ):
+        # the upright edge as x = a y + b, the level one as y = c x + d
+        a, b = (-across.slope, cols - across.offset) if from_right else (across.slope, across.offset)
+        c, d = (-down.slope, rows - down.offset) if from_bottom else (down.slope, down.offset)
+        x = (a * d + b) / (1 - a * c)
+        corners += [round(value / look.px(1.0), 3) for value in (x, c * x + d)]
+    return corners
+
+
 def _cut(page: PageImage, look: _Look, edges: dict[str, _Edge]) -> tuple[PageImage, bool]:
     """The page without the rows and columns that hold nothing but lid, and whether there were any."""
     margins = []
@@ -362,18 +529,19 @@ def _cut(page: PageImage, look: _Look, edges: dict[str, _Edge]) -> tuple[PageIma
     return page.with_pixels(pixels, moved_by=Affine(c=left, f=top)), True
 
 
-def _filled(page: PageImage, look: _Look, edges: dict[str, _Edge], bands: Flags) -> PageImage:
+def _any_outside(side: str, edge: _Edge, kept: Flags) -> bool:
+    """Whether something that is kept lies outside an edge."""
+    return bool(kept.any()) and bool((kept & _outside({side: edge}, shape=kept.shape, scale=1.0, inside=0.0)).any())
+
+
+def _filled(page: PageImage, look: _Look, edges: dict[str, _Edge], bands: Flags, kept: Flags) -> PageImage:
     """The page with lid and bands painted over."""
     shape = page.pixels.shape[:2]
     mask = _outside(edges, shape=shape, scale=look.scale, inside=page.px(INSIDE_MM))
     if bands.any():
-        reach = 2 * max(1, math.ceil(look.px(BAND_RIM_MM))) + 1
-        wide = cv2.dilate(bands.astype(np.uint8), np.ones((reach, reach), np.uint8))
-        size = (math.ceil(wide.shape[1] * look.scale), math.ceil(wide.shape[0] * look.scale))
-        full = np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST)).view(np.bool_)
-        # The copy leaves out what fills none of its pixels; the last row and column speak for the rest.
-        missing = [(0, max(0, want - have)) for want, have in zip(shape, full.shape, strict=True)]
-        mask |= np.pad(full, missing, mode="edge")[: shape[0], : shape[1]]
+        mask |= _full_size(bands, look, shape)
+    if kept.any():
+        mask &= ~_full_size(kept, look, shape)
     pixels: Pixels
     if page.is_bitonal:
         pixels = np.asarray(page.pixels | mask, dtype=np.bool_)
@@ -382,6 +550,15 @@ def _filled(page: PageImage, look: _Look, edges: dict[str, _Edge], bands: Flags)
         pixels = np.array(page.pixels, dtype=np.uint8)
         cv2.copyTo(colours, mask.view(np.uint8), pixels)
     return page.with_pixels(pixels)
+
+
+def _full_size(flags: Flags, look: _Look, shape: tuple[int, ...]) -> Flags:
+    """What is flagged on the copy, on the page."""
+    size = (math.ceil(flags.shape[1] * look.scale), math.ceil(flags.shape[0] * look.scale))
+    full = np.asarray(cv2.resize(flags.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)).view(np.bool_)
+    # The copy leaves out what fills none of its pixels; the last row and column speak for the rest.
+    missing = [(0, max(0, want - have)) for want, have in zip(shape, full.shape, strict=True)]
+    return np.pad(full, missing, mode="edge")[: shape[0], : shape[1]]
 
 
 def _paper_colours(page: PageImage, look: _Look, mask: Flags) -> npt.NDArray[np.uint8]:

@@ -7,21 +7,18 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from stages.analysis import HEIGHT, WIDTH, Analysis, analysis_of
 from stages.errors import SkewTooLarge
+from stages.lid import lid_of, sheet_angle_of
 from stages.page_image import Affine, PageImage, Pixels
 from stages.settings import StageSettings
 from stages.skew import Declined, skew_of
 
-PAPER_PERCENTILE = 90
 DARK_PAGE_LEVEL = 110
-LID_DARKNESS = 0.5  # of the paper's level
-LID_CONTACT_MM = 10.0
-LID_RIM_MM = 2.0
 CONTENT_MIN_MM = 0.5
+PRINTED_ASKEW_DEG = 0.3
 SAMPLE_MM = 1.0
 PAPER_SAMPLE_PERCENTILE = 70
 PAPER_TOLERANCE_LEVELS = 12
@@ -45,7 +42,8 @@ def deskew(page: PageImage, settings: Settings) -> PageImage:
     comes into view is filled with the colour of the paper (white on a bitonal page); it is where `moved` leads
     outside the image before. A bitonal page is turned as grey and cut at half, so strokes keep their width.
     Readings: `angle_deg` as found (0.0 when there is nothing to align), `confidence`, `standard_error_deg`, `turned`,
-    `grown`, and `declined` with the reason when the page was not turned.
+    `grown`, and `declined` with the reason when the page was not turned. Where the sheet's edges can be seen on the
+    lid, `sheet_deg` is how far they are turned, and `printed_askew` whether that is not how its lines are turned.
 
     Raises:
         SkewTooLarge: the page is surely turned by more than `settings.max_angle_deg`.
@@ -62,8 +60,12 @@ def deskew(page: PageImage, settings: Settings) -> PageImage:
     turned = page
     if declined is None:
         turned, grown = _turned(page, skew.angle_deg, settings)
+    sheet_deg = sheet_angle_of(analysis_of(page))
+    is_askew = sheet_deg is not None and skew.confidence > 0 and abs(sheet_deg - skew.angle_deg) > PRINTED_ASKEW_DEG
     return turned.with_readings(
         "deskew",
+        sheet_deg=sheet_deg,
+        printed_askew=is_askew,
         angle_deg=skew.angle_deg,
         confidence=skew.confidence,
         standard_error_deg=skew.standard_error_deg,
@@ -115,27 +117,15 @@ def _ink_would_be_lost(page: PageImage, view: Analysis, moved_by: Affine) -> boo
     kept = np.array([moved_by.at(*corner) for corner in corners]) / view.scale
     lost = np.ones(view.grey.shape, np.uint8)
     cv2.fillConvexPoly(lost, np.round(kept).astype(np.int32), 0)
-    labels = view.labels[(lost > 0) & ~_lid(view)]
+    lid = lid_of(view)
+    if lid is not None:
+        lost[lid] = 0
+    labels = view.labels[lost > 0]
     lost_px = np.bincount(labels, minlength=len(view.stats))
     least = view.px(CONTENT_MIN_MM)
     larger = np.maximum(view.stats[:, WIDTH], view.stats[:, HEIGHT]) >= least
     larger[0] = False
     return bool((larger & (lost_px >= least)).any())
-
-
-def _lid(view: Analysis) -> npt.NDArray[np.bool_]:
-    """The dark that lies along the frame for a while, with its rim: the scanner's lid, not ink."""
-    rows, cols = view.grey.shape
-    paper = float(np.percentile(view.grey[::4, ::4], PAPER_PERCENTILE))
-    small = cv2.resize(view.grey, (max(1, cols // 4), max(1, rows // 4)), interpolation=cv2.INTER_AREA)
-    _, labels = cv2.connectedComponents((small < LID_DARKNESS * paper).astype(np.uint8))
-    frame = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    contact = np.bincount(frame, minlength=int(labels.max()) + 1)
-    lid = contact >= view.px(LID_CONTACT_MM) / 4
-    lid[0] = False
-    reach = 2 * max(1, round(view.px(LID_RIM_MM) / 4)) + 1
-    grown = cv2.dilate(lid[labels].astype(np.uint8), np.ones((reach, reach), np.uint8))
-    return np.asarray(cv2.resize(grown, (cols, rows), interpolation=cv2.INTER_NEAREST) > 0, dtype=np.bool_)
 
 
 def _warped(

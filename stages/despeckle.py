@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -18,22 +19,62 @@ Indices = npt.NDArray[np.intp]
 
 HALVING_DPI = 200.0  # from here on components are labelled at half size: specks touching a letter stay with it
 
-# IMAGING 2.5, steps 1 and 2: 0 of 2,466 true dots lost, 7.5-point print and accents included
-REACH_PER_AREA = 42.0  # (distance in pixels at 300 dpi)^2 over area in pixels at 300 dpi; both scale alike
-COMPARABLE_AREA = 0.175
+# What lies this near to larger ink is part of writing; in diameters of a round mark of the same area. Of 28,193 small
+# marks of print (230 typefaces, 7 to 12 points, 150 to 600 dpi) 99 in 100 lie so near to ink that is safe by its size;
+# the rest lie so near to one of those, or in a row.
+REACH_DIAMETERS = (9.0, 3.0)  # sideways (a stop after a raised sign or a wide space), and up or down (accents)
+ROUND = 0.7  # of both at once: a rough ellipse
+LEAST_REACH_MM = 0.75  # i-dots of light faces, one pixel at 150 dpi
+STOP_MM = 0.22  # no full stop is smaller (7 points have 0.27 mm), so smaller marks need not lie far off sideways
+NO_STOP_REACH_MM = 0.4
+GRAIN_PX = 1.0  # of dots of a few pixels, size and centre are not known more finely
 ROUNDS = 4
-STRAIGHT_STEP = 0.95  # OpenCV's distance counts 0.955 for a step across or down
-BOX_OVERHEAD_PX = 1000  # to measure in one more box costs as much as so many pixels more
+COMPARABLE_AREA = 0.175
 
-# Step 4: leaders, dotted rules, dot-matrix print
-ROW_DOTS = 4
-ROW_HEIGHT_MM = 0.5
+# A dot of type is as thick as its letters' strokes or thicker; a mark much thinner than that is dirt or a splinter.
+# Down to single pixels: at 150 and 200 dpi print has them only where strokes are thinner than two pixels.
+SPLINTER_STROKES = 0.55  # 1 in 100 small marks of print is thinner; of specks beside it 7 in 10
+SPLINTER_REACH_MM = 0.2
+# On a page whose thin strokes are broken, such marks lie at the letters; dirt lies everywhere. Unless this many times as
+# many lie elsewhere as at the letters, all that are near writing are taken for splinters.
+SPLINTER_DIRT_RATIO = 1.0
+SPLINTER_WIDE_MM = 1.7
+STROKE_TILE_MM = 5.0
+STROKE_SAMPLE = 4  # of every so many rows and columns
+STROKE_TILES = 3
+STROKE_LEAST_INK = 0.01  # of tiles with less ink the stroke is not known
+STROKE_QUANTILE = 0.25  # a headline or a black bar beside small print does not make its dots dirt
+STROKE_MOST_MM = 0.5
+
+# Dashes are no dust
+DASH_SLENDER = 2.4  # length squared by area; a disc has 1.3
+DASH_MM = 0.3
+
+# Pieces of one broken letter
+PIECES_GAP_MM = 0.2
+
+# Leaders, dotted rules, dot-matrix print: three evenly spaced on one level or plumb line
 ROW_GAP_MM = (0.3, 10.0)  # wide leaders in 14-point print stand 6.4 mm apart
-ROW_GAP_RATIOS = (0.5, 1.0, 2.0)
-ROW_GAP_TOLERANCE = 0.2
+ROW_SLOPE = 0.05
+ROW_OFF_MM = 0.12
+ROW_GAP_TOLERANCE = 0.1
 ROW_AREA_RATIO = 3.0
-ROW_GRAIN_PX = 1.0  # of dots of a few pixels, centre and area are not known more finely
-ROW_SMALLEST_MM2 = 0.02  # 3 pixels at 300 dpi: smaller ones fall into line by chance
+ROW_SMALLEST_MM2 = 0.02  # 3 pixels at 300 dpi: smaller ones fall into line by chance, unless five do at close pitch
+ROW_BAND_MM = 0.5
+ROW_NEIGHBOURS = 4
+TINY_ROW_DOTS, TINY_GAP_MM = 5, 3.0
+
+# Points alone in the cells of a table
+LINE_REACH_MM = (60.0, 20.0)  # to a dot of the same size, level or plumb
+LINE_OFF_MM, LINE_SLOPE = 0.12, 0.012
+LINE_AREA_RATIO = 1.4
+COLUMN_MM = (3.0, 12.0)  # and to other writing in its column
+
+# Points of a diagram: most larger marks have one size, as dirt has not
+ALIKE_MM = 0.2
+ALIKE_MARKS = 8
+ALIKE_RATIO = 1.15
+ALIKE_SHARE = 0.8
 
 # Step 5: where dots stand this close they are a picture
 TILE_MM = 10.0
@@ -53,9 +94,9 @@ class Settings(StageSettings):
     """
 
     safe_mm: float = Field(0.62, gt=0, le=2)
-    cautious_ink_fraction: float = Field(0.003, ge=0, le=1)
+    cautious_ink_fraction: float = Field(0.01, ge=0, le=1)
     cautious_marks: int = Field(2000, ge=0)
-    most_ink_fraction: float = Field(0.01, ge=0, le=1)
+    most_ink_fraction: float = Field(0.03, ge=0, le=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +124,12 @@ class _Marks:
 def despeckle(page: PageImage, settings: Settings) -> PageImage:
     """Remove small marks that lie out of reach of any writing; size and dpi stay.
 
-    A small mark lives if something larger is near, the nearer the smaller it is, up and down counted double, and so on
-    from mark to mark (dots, accents, quotes); if it stands in an even row (leaders); or if it is one of very many
-    (a picture in dots). Works on bitonal pages only, because dirt is told from ink by shape alone. If nothing is
-    removed the page comes back as it is, with its scanner's stream.
+    A small mark lives if something larger is near, the nearer the smaller it is, up and down less far than sideways,
+    and so on from mark to mark (stops, dots, accents, quotes); among writing it must be about as thick as the strokes.
+    It lives if it is a dash, a piece of a broken letter, one of an even row (leaders, dotted rules), level or plumb
+    with a dot of its size in a table, touched by the frame of the image, one of very many (a picture in dots), or if
+    most are of its size (a diagram). Works on bitonal pages only, because dirt is told from ink by shape alone. If
+    nothing is removed the page comes back as it is, with its scanner's stream.
 
     Readings: `removed` (marks), `removed_ink_fraction`, `declined` (why nothing was tried or done, else None).
 
@@ -100,7 +143,7 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
     ink_px = int(np.count_nonzero(ink))
     step = 2 if page.dpi >= HALVING_DPI else 1
     marks, safe = _small_marks(ink, page.px(settings.safe_mm), step)
-    dirt = np.flatnonzero(~_living(marks, safe, page, step))
+    dirt = np.flatnonzero(~_living(marks, safe, ink, page, settings.safe_mm, step))
     fraction = float(marks.area[dirt].sum()) / max(1, ink_px)
     if fraction > settings.most_ink_fraction:
         return _declined(page, f"{100 * fraction:.1f} % of the ink would go")
@@ -182,81 +225,150 @@ def _pooled(ink: Mask) -> npt.NDArray[np.uint8]:
     return np.asarray(pairs.view(np.uint16) != 0).view(np.uint8)
 
 
-def _living(marks: _Marks, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
+def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageImage, safe_mm: float, step: int) -> Mask:
     """Which of the marks belong to writing or to a picture."""
     if not len(marks):
         return np.zeros(0, np.bool_)
-    alive = _near_safe(marks, safe, step)
+    # what costs little first: a page of noise is all crowded, and few marks are left to be held against one another
+    alive = _crowded(marks, page) | _dashes(marks, page) | _cut_off(marks, page)
+    across, down, tiny = _reaches(marks, _strokes(ink, marks, page), page)
+    near = _near_safe(marks, safe, across, down, step)
+    if np.count_nonzero(tiny & ~near) < SPLINTER_DIRT_RATIO * np.count_nonzero(tiny & near):
+        across, down = (np.where(tiny, page.px(SPLINTER_WIDE_MM), reach) for reach in (across, down))
+        near = _near_safe(marks, safe, across, down, step)
+    alive |= near
     newly = np.flatnonzero(alive)
     for _ in range(ROUNDS - 1):
-        newly = _reached(marks, np.flatnonzero(~alive), newly)
+        newly = _reached(marks, np.flatnonzero(~alive), newly, across, down)
         if not newly.size:
             break
         alive[newly] = True
-    rest = np.flatnonzero(~alive)
-    alive[rest[_in_rows(marks, rest, page)]] = True
-    return np.asarray(alive | _crowded(marks, page))
+    alive |= _pieces(marks, np.flatnonzero(~alive), page, safe_mm)
+    alive |= _in_rows(marks, alive, page)
+    alive |= _in_line(marks, alive, safe, page, step)
+    return np.asarray(alive | _alike(marks, ~alive, page))
 
 
-def _near_safe(marks: _Marks, safe: npt.NDArray[np.uint8], step: int) -> Mask:
-    """Which marks have safe ink within their reach, up and down counted double."""
+def _diameter(marks: _Marks) -> Numbers:
+    return np.asarray(np.sqrt(marks.area * (4 / np.pi)))
+
+
+def _dashes(marks: _Marks, page: PageImage) -> Mask:
+    width, height = marks.right - marks.left, marks.bottom - marks.top
+    longer = np.maximum(width, height)
+    return np.asarray((longer**2 >= DASH_SLENDER * marks.area) & (longer >= page.px(DASH_MM)))
+
+
+def _cut_off(marks: _Marks, page: PageImage) -> Mask:
+    """Which marks touch the frame of the image: nobody knows how large they are."""
+    right, bottom = page.width_px, page.height_px
+    return np.asarray((marks.left <= 1) | (marks.top <= 1) | (marks.right >= right - 1) | (marks.bottom >= bottom - 1))
+
+
+def _reaches(marks: _Marks, stroke_px: Numbers, page: PageImage) -> tuple[Numbers, Numbers, Mask]:
+    """How far each mark may lie from what it belongs to, sideways and up or down; and which are too small for dots."""
+    diameter = _diameter(marks)
+    thin = diameter < SPLINTER_STROKES * stroke_px
+    no_stop = diameter + GRAIN_PX / 2 < page.px(STOP_MM)
+    across = np.where(
+        no_stop,
+        page.px(NO_STOP_REACH_MM),
+        np.maximum(REACH_DIAMETERS[0] * diameter, page.px(LEAST_REACH_MM)),
+    )
+    down = np.maximum(REACH_DIAMETERS[1] * diameter, page.px(LEAST_REACH_MM))
+    across = np.where(thin, page.px(SPLINTER_REACH_MM), across)
+    return across, np.where(thin, REACH_DIAMETERS[1] * diameter, down), np.asarray(thin | no_stop)
+
+
+def _strokes(ink: Mask, marks: _Marks, page: PageImage) -> Numbers:
+    """How thick the strokes are around each mark, in pixels; 0 where there is too little ink to know."""
+    if min(ink.shape) < 2 * STROKE_SAMPLE:
+        return np.zeros(len(marks))
+    tile = STROKE_SAMPLE * max(1, round(page.px(STROKE_TILE_MM) / STROKE_SAMPLE))
+    rows, cols = ink[::STROKE_SAMPLE].view(np.uint8), np.ascontiguousarray(ink[:, ::STROKE_SAMPLE]).view(np.uint8)
+    inked = _tile_shares(rows, (tile, tile // STROKE_SAMPLE))
+    # pixels where a row goes from paper to ink or back, and a column
+    across = _tile_shares(cv2.absdiff(rows[:, 1:], rows[:, :-1]), (tile, tile // STROKE_SAMPLE))
+    down = _tile_shares(cv2.absdiff(cols[1:], cols[:-1]), (tile // STROKE_SAMPLE, tile))
+    high, wide = (min(each.shape[axis] for each in (inked, across, down)) for axis in (0, 1))
+    inked, across, down = (
+        np.asarray(cv2.blur(each[:high, :wide], (STROKE_TILES, STROKE_TILES)), np.float32)
+        for each in (inked, across, down)
+    )
+    # the outline of a shape is pi / 4 of the times that rows and columns cross it (Cauchy and Crofton), and a stroke
+    # has two sides
+    stroke = np.where(inked >= STROKE_LEAST_INK, 2 * inked / np.maximum(np.pi / 4 * (across + down), 1e-6), 0)
+    known = stroke[stroke > 0]
+    if not known.size:
+        return np.zeros(len(marks))
+    most = min(float(np.quantile(known, STROKE_QUANTILE)), page.px(STROKE_MOST_MM))
+    at = (
+        np.minimum(marks.down // tile, high - 1).astype(np.intp),
+        np.minimum(marks.across // tile, wide - 1).astype(np.intp),
+    )
+    return np.asarray(np.minimum(stroke[at], most), dtype=np.float64)
+
+
+def _tile_shares(ones: npt.NDArray[np.generic], tile: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Which share of each tile (columns, rows) is 1; tiles cut by the edge count as whole."""
+    rows, cols = ones.shape
+    filled = cv2.copyMakeBorder(
+        np.asarray(ones, np.uint8) * np.uint8(255), 0, -rows % tile[1], 0, -cols % tile[0], cv2.BORDER_CONSTANT
+    )
+    size = (filled.shape[1] // tile[0], filled.shape[0] // tile[1])
+    return np.asarray(cv2.resize(filled, size, interpolation=cv2.INTER_AREA), dtype=np.float32) / np.float32(255)
+
+
+def _near_safe(marks: _Marks, safe: npt.NDArray[np.uint8], across: Numbers, down: Numbers, step: int) -> Mask:
+    """Which marks have safe ink within their reach, an ellipse made of three boxes."""
     near = np.zeros(len(marks), np.bool_)
-    # the box around each mark that holds all its reach, on the labels' grid
-    reach = np.ceil(np.sqrt(REACH_PER_AREA * marks.area) / (step * STRAIGHT_STEP))
-    top, left = np.maximum(0, marks.top / step - reach // 2 - 1), np.maximum(0, marks.left / step - reach)
-    bottom, right = marks.bottom / step + reach // 2 + 2, marks.right / step + reach + 1
-    boxes = np.stack([top, np.minimum(bottom, safe.shape[0]), left, np.minimum(right, safe.shape[1])]).astype(np.intp)
-    top, bottom, left, right = boxes
-    sums = cv2.integral(safe)
-    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    asked = np.flatnonzero(inside > 0)
-    cost_px = int(((bottom - top) * (right - left))[asked].sum()) + asked.size * BOX_OVERHEAD_PX
-    limit = REACH_PER_AREA * marks.area
-    if cost_px > safe.size:
-        nearest = np.full(len(marks), np.inf)
-        np.minimum.at(nearest, marks.owner, _distances(safe, marks.rows, marks.cols) * step)
-        return np.asarray(nearest**2 <= limit)
-    order = np.argsort(marks.owner, kind="stable")
-    starts = np.searchsorted(marks.owner[order], np.arange(len(marks) + 1))
-    for mark in asked:
-        own = order[starts[mark] : starts[mark + 1]]
-        patch = safe[top[mark] : bottom[mark], left[mark] : right[mark]]
-        nearest_px = float(_distances(patch, marks.rows[own] - top[mark], marks.cols[own] - left[mark]).min()) * step
-        near[mark] = nearest_px**2 <= limit[mark]
+    for wide, high in ((1.0, 0.3), (ROUND, ROUND), (0.3, 1.0)):
+        near |= _ink_around(marks, safe, wide * across, high * down, step)
     return near
 
 
-def _distances(safe: npt.NDArray[np.uint8], rows: Indices, cols: Indices) -> npt.NDArray[np.float32]:
-    """How far these places are from safe ink, in pixels of its grid, up and down counted double."""
-    tall = np.repeat(safe, 2, axis=0)
-    distance = cv2.distanceTransform(1 - tall, cv2.DIST_L2, 3)
-    # a row became two: measure from the one that is nearer
-    return np.asarray(np.minimum(distance[rows * 2, cols], distance[rows * 2 + 1, cols]))
+def _ink_around(marks: _Marks, safe: npt.NDArray[np.uint8], across: Numbers, down: Numbers, step: int) -> Mask:
+    """Which marks have safe ink in the box that reaches so far beyond their own."""
+    sums = cv2.integral(safe)
+    left = np.maximum(0, np.floor((marks.left - across) / step)).astype(np.intp)
+    top = np.maximum(0, np.floor((marks.top - down) / step)).astype(np.intp)
+    right = np.minimum(safe.shape[1], np.ceil((marks.right + across) / step)).astype(np.intp)
+    bottom = np.minimum(safe.shape[0], np.ceil((marks.bottom + down) / step)).astype(np.intp)
+    return np.asarray(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] > 0)
 
 
-def _reached(marks: _Marks, waiting: Indices, newly: Indices) -> Indices:
+def _reached(marks: _Marks, waiting: Indices, newly: Indices, across: Numbers, down: Numbers) -> Indices:
     """Those `waiting` marks that have one of the `newly` kept ones, of comparable size, within their reach."""
-    if not waiting.size or not newly.size:
-        return np.zeros(0, np.intp)
-    waiting = waiting[np.argsort(marks.top[waiting])]
-    newly = newly[np.argsort(marks.top[newly])]
-    tops = marks.top[newly]
-    tallest = float((marks.bottom - marks.top)[newly].max())
     found = []
-    for start in range(0, waiting.size, BLOCK_PAIRS):
-        block = waiting[start : start + BLOCK_PAIRS]
-        reach = float(np.sqrt(REACH_PER_AREA * marks.area[block].max())) / 2
-        first = np.searchsorted(tops, marks.top[block].min() - reach - tallest)
-        last = np.searchsorted(tops, marks.bottom[block].max() + reach, side="right")
-        near = newly[first:last]
-        if not near.size:
-            continue
-        across = _gap(marks.left[block], marks.right[block], marks.left[near], marks.right[near])
-        down = 2.0 * _gap(marks.top[block], marks.bottom[block], marks.top[near], marks.bottom[near])
-        area = marks.area[block][:, None]
-        fits = (across**2 + down**2 <= REACH_PER_AREA * area) & (marks.area[near][None] >= COMPARABLE_AREA * area)
+    for block, near, gap_x, gap_y in _pairs(marks, waiting, newly, float(down[waiting].max(initial=0))):
+        fits = (gap_x / across[block][:, None]) ** 2 + (gap_y / down[block][:, None]) ** 2 <= 1
+        fits &= marks.area[near][None] >= COMPARABLE_AREA * marks.area[block][:, None]
         found.append(block[fits.any(axis=1)])
     return np.concatenate(found) if found else np.zeros(0, np.intp)
+
+
+def _pairs(
+    marks: _Marks, some: Indices, others: Indices, reach_px: float
+) -> Iterator[tuple[Indices, Indices, Numbers, Numbers]]:
+    """Blocks of `some` with those `others` that lie no further above or below, and the gaps between their boxes."""
+    if not some.size or not others.size:
+        return
+    some = some[np.argsort(marks.top[some])]
+    others = others[np.argsort(marks.top[others])]
+    tops = marks.top[others]
+    tallest = float((marks.bottom - marks.top)[others].max())
+    for start in range(0, some.size, BLOCK_PAIRS):
+        block = some[start : start + BLOCK_PAIRS]
+        first = np.searchsorted(tops, marks.top[block].min() - reach_px - tallest)
+        last = np.searchsorted(tops, marks.bottom[block].max() + reach_px, side="right")
+        near = others[first:last]
+        if near.size:
+            yield (
+                block,
+                near,
+                _gap(marks.left[block], marks.right[block], marks.left[near], marks.right[near]),
+                _gap(marks.top[block], marks.bottom[block], marks.top[near], marks.bottom[near]),
+            )
 
 
 def _gap(low_a: Numbers, high_a: Numbers, low_b: Numbers, high_b: Numbers) -> Numbers:
@@ -264,42 +376,122 @@ def _gap(low_a: Numbers, high_a: Numbers, low_b: Numbers, high_b: Numbers) -> Nu
     return np.asarray(np.maximum(0.0, np.maximum(low_a[:, None] - high_b[None], low_b[None] - high_a[:, None])))
 
 
-def _in_rows(marks: _Marks, rest: Indices, page: PageImage) -> Mask:
-    """Which of the rest stand evenly in a straight row or column of at least four of like size."""
-    across, down, area = marks.across[rest], marks.down[rest], marks.area[rest]
-    band_px = page.px(ROW_HEIGHT_MM)
-    in_row = np.zeros(rest.size, np.bool_)
-    for along, aside in ((across, down), (down, across)):
-        # bands are laid twice, half a band apart, so that no row is cut in two by a border
-        for shift_px in (0.0, band_px / 2):
-            band = np.floor((aside + shift_px) / band_px)
-            order = np.lexsort((along, band))
-            order = order[area[order] >= page.px(1.0) ** 2 * ROW_SMALLEST_MM2]
-            in_row[order[_even_runs(along[order], band[order], area[order], page)]] = True
+def _pieces(marks: _Marks, dead: Indices, page: PageImage, safe_mm: float) -> Mask:
+    """Which of the dead lie so close to another that together they are larger than dirt."""
+    together = np.zeros(len(marks), np.bool_)
+    gap_px = page.px(PIECES_GAP_MM)
+    for block, near, gap_x, gap_y in _pairs(marks, dead, dead, gap_px):
+        wide = np.maximum(marks.right[block][:, None], marks.right[near]) - np.minimum(
+            marks.left[block][:, None], marks.left[near]
+        )
+        high = np.maximum(marks.bottom[block][:, None], marks.bottom[near]) - np.minimum(
+            marks.top[block][:, None], marks.top[near]
+        )
+        close = (np.maximum(gap_x, gap_y) <= gap_px) & (np.maximum(wide, high) >= page.px(safe_mm))
+        together[block] |= close.any(axis=1)
+    return together
+
+
+def _in_line(marks: _Marks, alive: Mask, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
+    """Which dead marks stand level or plumb with a living dot of their size, in a column: points alone in a table."""
+    aligned = np.zeros(len(marks), np.bool_)
+    beside, above = (np.full(len(marks), page.px(mm)) for mm in COLUMN_MM)
+    likely = ~alive & (_diameter(marks) >= page.px(STOP_MM)) & _ink_around(marks, safe, beside, above, step)
+    for block, near, _, _ in _pairs(marks, np.flatnonzero(likely), np.flatnonzero(alive), page.px(LINE_REACH_MM[1])):
+        across = np.abs(marks.across[block][:, None] - marks.across[near])
+        down = np.abs(marks.down[block][:, None] - marks.down[near])
+        one, other = marks.area[block][:, None], marks.area[near]
+        alike = np.maximum(one, other) <= LINE_AREA_RATIO * np.minimum(one, other) + GRAIN_PX
+        off_px = page.px(LINE_OFF_MM)
+        level = (down <= off_px + LINE_SLOPE * across) & (across <= page.px(LINE_REACH_MM[0]))
+        plumb = across <= off_px + LINE_SLOPE * down
+        aligned[block] |= (alike & (level | plumb)).any(axis=1)
+    return aligned
+
+
+def _alike(marks: _Marks, dead: Mask, page: PageImage) -> Mask:
+    """Which of the dead are drawn, since most of the larger ones have one size (points of a diagram)."""
+    diameter = _diameter(marks)
+    large = dead & (diameter >= page.px(ALIKE_MM))
+    sizes = np.sort(diameter[large])
+    if sizes.size < ALIKE_MARKS:
+        return np.zeros(len(marks), np.bool_)
+    upto = np.searchsorted(sizes, ALIKE_RATIO * sizes, side="right") - np.arange(sizes.size)
+    first = int(upto.argmax())
+    if upto[first] < ALIKE_SHARE * sizes.size:
+        return np.zeros(len(marks), np.bool_)
+    return np.asarray(large & (diameter >= sizes[first]) & (diameter <= ALIKE_RATIO * sizes[first]))
+
+
+def _in_rows(marks: _Marks, alive: Mask, page: PageImage) -> Mask:
+    """Which marks are one of three of like size that stand evenly on a level or plumb line; of the tiniest, of five."""
+    in_row = np.zeros(len(marks), np.bool_)
+    if alive.all() or len(marks) < 3:
+        return in_row
+    large = marks.area >= page.px(1.0) ** 2 * ROW_SMALLEST_MM2
+    for along, aside in ((marks.across, marks.down), (marks.down, marks.across)):
+        left, middle, right = _even_threes(along, aside, marks.area, page)
+        sure = large[middle]
+        in_row[np.concatenate([part[sure] for part in (left, middle, right)])] = True
+        narrow = np.abs(along[left] - along[right]) <= 2 * page.px(TINY_GAP_MM)
+        left, middle, right = left[narrow], middle[narrow], right[narrow]
+        # one in the midst of threes, then of such as are so themselves; from there back to the ends of its row
+        core = np.ones(len(marks), np.bool_)
+        for _ in range(TINY_ROW_DOTS // 2):
+            inner = np.zeros(len(marks), np.bool_)
+            inner[middle[core[left] & core[middle] & core[right]]] = True
+            core = inner
+        for _ in range(TINY_ROW_DOTS // 2):
+            held = core[middle]
+            core[left[held]] = core[right[held]] = True
+        in_row |= core
     return in_row
 
 
-def _even_runs(along: Numbers, band: Numbers, area: Numbers, page: PageImage) -> Mask:
-    """Which of these marks, sorted by band and place, form even runs."""
-    runs = np.zeros(along.size, np.bool_)
-    if along.size < ROW_DOTS:
-        return runs
-    gap = np.diff(along)
-    fits = (np.diff(band) == 0) & (gap > page.px(ROW_GAP_MM[0])) & (gap < page.px(ROW_GAP_MM[1]))
-    is_even = np.zeros(gap.size - 1, np.bool_)
-    for ratio in ROW_GAP_RATIOS:
-        wanted = ratio * gap[:-1]
-        is_even |= np.abs(gap[1:] - wanted) <= ROW_GAP_TOLERANCE * np.maximum(gap[1:], wanted) + ROW_GRAIN_PX
-    three = np.stack([area[:-2], area[1:-1], area[2:]])
-    is_even &= fits[:-1] & fits[1:] & (three.max(axis=0) <= ROW_AREA_RATIO * three.min(axis=0) + ROW_GRAIN_PX)
-    even_gap = np.zeros(gap.size, np.bool_)
-    even_gap[:-1] |= is_even
-    even_gap[1:] |= is_even
-    turns = np.flatnonzero(np.diff(np.concatenate([[0], even_gap.astype(np.int8), [0]])))
-    for start, stop in zip(turns[::2], turns[1::2], strict=True):
-        if stop - start + 1 >= ROW_DOTS:
-            runs[start : stop + 1] = True
-    return runs
+def _even_threes(along: Numbers, aside: Numbers, area: Numbers, page: PageImage) -> tuple[Indices, Indices, Indices]:
+    """Every mark that stands midway between two others of like size on its line, with those two before and after it."""
+    before, after = (_next_on_line(along, aside, area, page, forward=forward) for forward in (False, True))
+    threes = []
+    for other_b, gap_b, off_b in before:
+        for other_a, gap_a, off_a in after:
+            uneven = np.abs(gap_a - gap_b) > ROW_GAP_TOLERANCE * np.minimum(gap_a, gap_b) + GRAIN_PX
+            bent = np.abs(off_a + off_b) > page.px(ROW_OFF_MM) / 2 + GRAIN_PX
+            middle = np.flatnonzero((gap_a > 0) & (gap_b > 0) & ~uneven & ~bent)
+            threes.append((other_b[middle], middle, other_a[middle]))
+    left, middle, right = (np.concatenate(part) for part in zip(*threes, strict=True))
+    return left, middle, right
+
+
+def _next_on_line(
+    along: Numbers, aside: Numbers, area: Numbers, page: PageImage, *, forward: bool
+) -> list[tuple[Indices, Numbers, Numbers]]:
+    """Each mark's next ones of like size along its line: which, how far on (0: none), and how far aside."""
+    lines = np.floor(aside / page.px(ROW_BAND_MM))
+    length = float(along.max()) + 2 * page.px(ROW_GAP_MM[1])
+    place = lines * length + along  # all lines in one row, too far apart to be neighbours
+    order = np.argsort(place)
+    placed = place[order]
+    found = []
+    for line in (-1, 0, 1):
+        if forward:
+            first = np.searchsorted(placed, place + line * length, side="right")
+        else:
+            first = np.searchsorted(placed, place + line * length, side="left") - 1
+        for nth in range(ROW_NEIGHBOURS):
+            at = first + nth if forward else first - nth
+            other = order[np.clip(at, 0, order.size - 1)]
+            gap = along[other] - along if forward else along - along[other]
+            off = aside[other] - aside
+            fits = (
+                (at >= 0)
+                & (at < order.size)
+                & (gap >= page.px(ROW_GAP_MM[0]))
+                & (gap <= page.px(ROW_GAP_MM[1]))
+                & (np.abs(off) <= ROW_SLOPE * gap + page.px(ROW_OFF_MM) + GRAIN_PX)
+                & (np.maximum(area, area[other]) <= ROW_AREA_RATIO * np.minimum(area, area[other]) + GRAIN_PX)
+            )
+            found.append((other, np.where(fits, gap, 0.0), off))
+    return found
 
 
 def _crowded(marks: _Marks, page: PageImage) -> Mask:

@@ -189,3 +189,30 @@ class QualityTooLow(Refusal):
             f"The {what} of this scan is {measured}; this profile allows {limit}. Rescan the sheet, or release the "
             "page as it is."
         )
+
+
+class Illegible(Refusal):
+    """There are letters on the page, but nobody could read them."""
+
+    code = "illegible"
+
+    def __init__(self, legibility: float, limit: float) -> None:
+        super().__init__(
+            f"Of the letters on this scan about {legibility:.0%} could be read; this profile needs {limit:.0%}. "
+            "Rescan the sheet, or release the page if the paper itself is no better.",
+            legibility=round(legibility, 4),
+        )
+
+
+class SizeDoubtful(Refusal):
+    """The stated resolution makes a sheet of an unlikely size."""
+
+    code = "size-doubtful"
+
+    def __init__(self, width_mm: float, height_mm: float, dpi: float, likely_dpi: float) -> None:
+        super().__init__(
+            f"At the {dpi:.0f} dpi its file states, the page is {width_mm:.0f} × {height_mm:.0f} mm with letters of an "
+            f"odd size; at {likely_dpi:.0f} dpi it would be a usual sheet. Set the scanner right and rescan it, or "
+            "release the page if the sheet is of that size.",
+            likely_dpi=round(likely_dpi, 1),
+        )

@@ -11,6 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stages.places import IDENTITY as IDENTITY
+from stages.places import Affine as Affine  # part of what a page is, so stages find it here
+from stages.places import Places, places_from
+
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
 Reading = float | int | str | bool | list[str] | list[float] | None
 
@@ -34,48 +38,6 @@ class Box(NamedTuple):
     def height(self) -> float:
         """Rows covered."""
         return self.bottom - self.top
-
-
-class Affine(NamedTuple):
-    """A flat map of places on a page: `x' = a x + b y + c`, `y' = d x + e y + f` (x to the right, y down).
-
-    Places are counted from pixel corners, as in `Box`: the first pixel reaches from 0 to 1.
-    """
-
-    a: float = 1.0
-    b: float = 0.0
-    c: float = 0.0
-    d: float = 0.0
-    e: float = 1.0
-    f: float = 0.0
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where the point (x, y) comes to lie."""
-        return self.a * x + self.b * y + self.c, self.d * x + self.e * y + self.f
-
-    def after(self, first: Affine) -> Affine:
-        """The map that does `first`, then this one."""
-        return Affine(
-            self.a * first.a + self.b * first.d,
-            self.a * first.b + self.b * first.e,
-            self.a * first.c + self.b * first.f + self.c,
-            self.d * first.a + self.e * first.d,
-            self.d * first.b + self.e * first.e,
-            self.d * first.c + self.e * first.f + self.f,
-        )
-
-    def inverse(self) -> Affine:
-        """The map back.
-
-        Raises:
-            ZeroDivisionError: the map flattens the plane to a line.
-        """
-        det = self.a * self.e - self.b * self.d
-        a, b, d, e = self.e / det, -self.b / det, -self.d / det, self.a / det
-        return Affine(a, b, -(a * self.c + b * self.f), d, e, -(d * self.c + e * self.f))
-
-
-IDENTITY = Affine()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +70,7 @@ class TextLayer:
     lines: tuple[Line, ...]
     width_px: int
     height_px: int
-    to_page: Affine = IDENTITY
+    to_page: Places = IDENTITY
     languages: tuple[str, ...] = ()
     engine: str = ""
     alto: bytes = b""
@@ -167,7 +129,7 @@ class TextLayer:
         return cls(
             width_px=raw["width_px"],
             height_px=raw["height_px"],
-            to_page=Affine(*raw["to_page"]),
+            to_page=places_from(raw["to_page"]),
             languages=tuple(raw["languages"]),
             engine=raw["engine"],
             lines=tuple(
@@ -199,6 +161,14 @@ class EncodedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unsampled:
+    """The pixels a page had before it was resampled, and where places on the page lie on them."""
+
+    pixels: Pixels
+    places: Places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageImage:
     """One side of a sheet in memory.
 
@@ -206,6 +176,8 @@ class PageImage:
     `(rows, cols)` bool, True white. One `dpi` for both axes. `readings` are named `stage.quantity`.
     `encoded` is the scanner's own stream while the pixels are still exactly what it decodes to.
     `moved` maps places on this image to places on the image the list of stages began with.
+    `unsampled` are the pixels to go back to when the page has been turned and must be moved again: one resampling
+    instead of two. None where nothing has been resampled, or where something has been painted since.
     """
 
     pixels: Pixels
@@ -213,7 +185,8 @@ class PageImage:
     readings: Mapping[str, Reading] = field(default_factory=dict)
     text: TextLayer | None = None
     encoded: EncodedImage | None = None
-    moved: Affine = IDENTITY
+    moved: Places = IDENTITY
+    unsampled: Unsampled | None = None
 
     @property
     def height_px(self) -> int:
@@ -254,12 +227,30 @@ class PageImage:
             return np.asarray(cv2.cvtColor(np.asarray(self.pixels, dtype=np.uint8), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         return np.asarray(self.pixels, dtype=np.uint8)
 
-    def with_pixels(self, pixels: Pixels, *, moved_by: Affine = IDENTITY, **changes: Any) -> PageImage:
+    def with_pixels(self, pixels: Pixels, *, moved_by: Places = IDENTITY, **changes: Any) -> PageImage:
         """The page with other pixels; the scanner's own stream no longer fits and is dropped.
 
-        `moved_by` maps places on the new pixels to places on the old ones. `changes` may hold `dpi`.
+        `moved_by` maps places on the new pixels to places on the old ones; pixels that were moved must otherwise be
+        the same, and pixels that were not have been painted. `changes` may hold `dpi`.
         """
-        return replace(self, pixels=pixels, encoded=None, moved=self.moved.after(moved_by), **changes)
+        return replace(
+            self,
+            pixels=pixels,
+            encoded=None,
+            moved=self.moved.after(moved_by),
+            unsampled=self._unsampled_after(moved_by),
+            **changes,
+        )
+
+    def _unsampled_after(self, moved_by: Places) -> Unsampled | None:
+        before = self.unsampled
+        if moved_by == IDENTITY:
+            return None
+        if isinstance(moved_by, Affine) and moved_by.keeps_pixels:
+            return before and replace(before, places=before.places.after(moved_by))
+        if before is None:
+            return Unsampled(pixels=self.pixels, places=moved_by)
+        return replace(before, places=before.places.after(moved_by))
 
     def with_readings(self, stage: str, **quantities: Reading) -> PageImage:
         """The page with readings `stage.quantity` added; floats are rounded to 4 places."""

@@ -17,7 +17,7 @@ from pikepdf import Array, Dictionary, Name, Stream, String
 
 from stages.glyphless import ASCENT, DESCENT, FONT_NAME, CodeBook, advance, font_program, shown
 from stages.page_file import PackedImage, is_plain_jpeg2000, packed_pixels, page_file_image, read_page_file
-from stages.page_image import Box, Line, TextLayer
+from stages.page_image import Affine, Box, Line, TextLayer
 from stages.pdf_spool import PdfSpool
 from stages.srgb import srgb_profile
 from stages.xmp import PREFIX, DocumentMetadata, document_information, read_declarations, xmp_packet
@@ -193,17 +193,22 @@ def _picture_entries(packed: PackedImage, profile: int | None) -> str:
 def _text_operators(layer: TextLayer, book: CodeBook, pt_per_px: float, paper_height_pt: float) -> str:
     """The words as invisible text, in the pixels of the image that was read.
 
-    One matrix carries those pixels to the page, turn and all. A line has one baseline and one font size, for readers
-    take words of different sizes for different lines; each word is stretched to its box, each gap to the next.
+    One matrix carries those pixels to the page, turn and all; where the page was bent flat to be read, each line has
+    its own. A line has one baseline and one font size, for readers take words of different sizes for different lines;
+    each word is stretched to its box, each gap to the next.
     """
-    turn = layer.to_page
-    k = pt_per_px
-    to_points = (k * turn.a, -k * turn.d, -k * turn.b, k * turn.e, k * turn.c, paper_height_pt - k * turn.f)
     sizes = _font_sizes(layer)
-    lines = [text for line in layer.lines if line.words and (text := _line_operators(line, sizes[line.block], book))]
-    if not lines:
-        return ""
-    return "\n".join(("q", f"{' '.join(map(_number, to_points))} cm", "BT 3 Tr", *lines, "ET Q"))
+    placed: dict[Affine, list[str]] = {}
+    for line in layer.lines:
+        if line.words and (text := _line_operators(line, sizes[line.block], book)):
+            left, _, right, bottom = line.box
+            placed.setdefault(layer.to_page.near((left + right) / 2, bottom), []).append(text)
+    operators = []
+    k = pt_per_px
+    for turn, lines in placed.items():
+        to_points = (k * turn.a, -k * turn.d, -k * turn.b, k * turn.e, k * turn.c, paper_height_pt - k * turn.f)
+        operators += ["q", f"{' '.join(map(_number, to_points))} cm", "BT 3 Tr", *lines, "ET Q"]
+    return "\n".join(operators)
 
 
 def _font_sizes(layer: TextLayer) -> dict[int, float]:

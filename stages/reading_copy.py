@@ -17,31 +17,19 @@ import cv2
 import numpy as np
 
 from stages.analysis import ANALYSIS_DPI, paper_level
-from stages.page_image import Affine, PageImage
+from stages.page_image import PageImage
+from stages.places import Places, taken_over
 
 NEAR_INK_MM = 1.0  # half a letter: faint parts of a stroke that the threshold lost are still in it
 WHITE = 255
 
 
-def reading_copy(clean: PageImage, scan: PageImage, to_scan: Affine) -> PageImage:
+def reading_copy(clean: PageImage, scan: PageImage, to_scan: Places) -> PageImage:
     """The grey of `scan`, laid where `clean` has its ink; size, dpi and geometry are those of `clean`.
 
     `clean` is bitonal; `to_scan` maps places on it to places on `scan`.
     """
-    # OpenCV counts places from the middle of the first pixel, the house from its corner
-    matrix = np.array(
-        [
-            [to_scan.a, to_scan.b, to_scan.c + (to_scan.a + to_scan.b - 1) / 2],
-            [to_scan.d, to_scan.e, to_scan.f + (to_scan.d + to_scan.e - 1) / 2],
-        ]
-    )
-    level = cv2.warpAffine(
-        scan.grey(),
-        matrix,
-        (clean.width_px, clean.height_px),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    level = taken_over(scan.grey(), to_scan, np.empty((clean.height_px, clean.width_px), np.uint8))
     scale = max(1.0, clean.dpi / ANALYSIS_DPI)
     size = (max(1, round(clean.width_px / scale)), max(1, round(clean.height_px / scale)))
     small = np.asarray(cv2.resize(level, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

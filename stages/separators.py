@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,22 +14,28 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import zxingcpp
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from stages.analysis import Analysis, analysis_of
 from stages.page_image import MM_PER_INCH, Box, PageImage
 from stages.settings import StageSettings
 
 Grey = npt.NDArray[np.uint8]
-BarcodeName = Literal["qr", "code-128", "code-39", "data-matrix"]
+BarcodeName = Literal["qr", "code-128", "code-39", "data-matrix", "itf", "codabar", "pdf417"]
 PatchName = Literal["1", "2", "3", "4", "6", "T"]
+Edge = Literal["top", "right", "bottom", "left"]
 
 FORMATS: dict[BarcodeName, zxingcpp.BarcodeFormat] = {
     "qr": zxingcpp.BarcodeFormat.QRCode,
     "code-128": zxingcpp.BarcodeFormat.Code128,
     "code-39": zxingcpp.BarcodeFormat.Code39,
     "data-matrix": zxingcpp.BarcodeFormat.DataMatrix,
+    "itf": zxingcpp.BarcodeFormat.ITF,
+    "codabar": zxingcpp.BarcodeFormat.Codabar,
+    "pdf417": zxingcpp.BarcodeFormat.PDF417,
 }
+
+LINEAR = frozenset({"code-128", "code-39", "itf", "codabar"})
 
 # Kodak patch specification A-61599: bars from the leading edge inwards, True for a wide one
 PATCHES: dict[tuple[bool, ...], PatchName] = {
@@ -42,6 +48,7 @@ PATCHES: dict[tuple[bool, ...], PatchName] = {
 }
 PATCH_DEPTH_MM = 0.80 * MM_PER_INCH  # ten units: two wide bars of 2.5, two narrow ones and three spaces of 1
 PATCH_UNITS = 10.0
+WIDE_BAR_UNITS = 2.5
 FARTHEST_FROM_EDGE_MM = 3.75 * MM_PER_INCH + 15.0  # the specification, and a sheet that lies askew on a larger scan
 UNSURE_OF_EDGE_MM = 10.0  # nearer to the middle of a small sheet than this, 1 and 6, 3 and T cannot be told apart
 # The size window keeps the bars inside a barcode from reading as a patch (IMAGING 2.9); office printers and copiers
@@ -53,8 +60,9 @@ NARROW_UNITS = (0.5, 1.5)
 WIDE_UNITS = (1.8, 3.2)
 LEAST_LENGTH_MM = 17.0  # bars of 0.75 in, the shortest that any scanner takes, less a millimetre at each end
 LEAST_LINES_SHARE = 0.7
-LARGEST_GAP_LINES = 3
+LARGEST_GAP_LINES = 12  # a strip of tape across the bars, 5 mm wide, and askew by 15 degrees as they are
 STRAIGHT_WITHIN_MM = 0.5
+GOES_ON_LINES = 4  # the bars of a patch end together; in a bar chart, one or another goes on by so many lines
 # The specification asks for 0.25 in on both sides; Kodak's own A4 sheet has a thin line 3 mm inside its left patch.
 QUIET_MM = 2.7
 LEAST_CONTRAST = 40  # levels between bar and paper; the palest paper sold for patch sheets gives twice that
@@ -63,14 +71,21 @@ LEAST_PATCH_DPI = 60.0  # a narrow bar of five pixels
 
 # A bar-like place: neighbours differ strongly in one direction and hardly in the other; a matrix code: in both
 TILE_PX = 8
-EDGE_LEVELS = 22
+GRAIN_PX = 3  # grain and the fine strokes of print are smoothed away, bars of 0.3 mm are not
+EDGE_LEVELS = 10  # bars of 0.8 mm printed in grey have 12 (drawn letters), print and tables are kept out by the ratio
 BAR_RATIO = 0.45  # tangent of 24 degrees: bars that lie askew by 15 degrees with their blur
-JOIN_TILES = 7  # 9.5 mm: the widest bar of a large code
+JOIN_TILES = 11  # 13.5 mm of few edges: bars and spaces four modules wide, of a code with modules of 0.8 mm
 LEAST_BARS_MM = (15.0, 4.0)
+MATRIX_LEVELS = 18
+MATRIX_ASPECT = 1.5  # a square, laid askew and cut to tiles; words are longer
 MATRIX_MM = (4.0, 30.0)  # larger ones have modules that show at the analysis resolution; print in bold would cost time
 MOST_CLOSE_LOOKS = 4
 CLOSE_LOOK_DPI = 300.0
 CLOSE_LOOK_MARGIN_MM = 5.0
+# A linear code is read along level and plumb lines. These must cross all its bars: 12 mm high and 80 mm long, it may
+# lie askew by 8 degrees; from half of that on it is laid level first.
+LEAST_TURN_DEG = 4.0
+LEAST_COHERENCE = 0.5  # of the gradients' directions, 1 for bars alone; 0.7 for bars with their numbers below
 MOST_CLOSE_LOOK_MM2 = 20000.0  # a third of a letter page: 20 ms
 
 LONGEST_PAYLOAD = 200
@@ -86,17 +101,21 @@ LINE_MM = 1.0
 class Settings(StageSettings):
     """Which codes are read, and which of them part documents.
 
-    `separator_barcodes` and `ticket_pattern` are regular expressions on the payload; the ticket's has a group `number`
+    A sheet with a separating patch or barcode ends a document and belongs to none; a page with one that marks first
+    pages begins a document and stays in it. Codes in neither list (patches 1, 4 and 6, which switch scanners) are only
+    reported. Barcodes and `ticket_pattern` are regular expressions on the payload; the ticket's has a group `number`
     and may have a group `box`.
     """
 
     barcode_formats: tuple[BarcodeName, ...] = ("qr", "code-128", "code-39", "data-matrix")
     patches: bool = True
     separator_patches: tuple[PatchName, ...] = ("2", "3", "T")
+    first_page_patches: tuple[PatchName, ...] = ()
     separator_barcodes: tuple[str, ...] = (r"^PLATEN:DOCUMENT$", r"^PATCHT$|^PATCH ?T$")
+    first_page_barcodes: tuple[str, ...] = ()
     ticket_pattern: str = r"^PLATEN:ORDER:(?P<number>[A-Za-z0-9_.-]{1,40})(;BOX:(?P<box>.{1,40}))?$"
 
-    @field_validator("separator_barcodes")
+    @field_validator("separator_barcodes", "first_page_barcodes")
     @classmethod
     def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
@@ -110,14 +129,25 @@ class Settings(StageSettings):
             raise ValueError("the ticket pattern has no group (?P<number>...)")
         return pattern
 
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Settings:
+        both = sorted(set(self.separator_patches) & set(self.first_page_patches))
+        if both:
+            raise ValueError(f"patch {both[0]} cannot mean both a separator and a first page")
+        return self
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """One code on the sheet: `kind` is `patch` or a barcode's name; `place_mm` is measured from the page's top left."""
+    """One code on the sheet: `kind` is `patch` or a barcode's name; `place_mm` is measured from the page's top left.
+
+    `edge` is the edge that a patch was read from, as the page lies; None for a barcode.
+    """
 
     kind: str
     payload: str
     place_mm: Box
+    edge: Edge | None = None
 
     @property
     def name(self) -> str:
@@ -129,9 +159,10 @@ def separators(page: PageImage, settings: Settings) -> PageImage:
     """Read the page's patch codes and barcodes, and say whether the sheet parts documents or names a work order.
 
     Pixels stay. Readings: `separators.found`, the codes as `patch-T` or `qr:PAYLOAD`; `separators.places_mm`, four
-    numbers a code (left, top, right, bottom); `separators.separator`; `separators.ticket` and `separators.box`, empty
-    if none; `separators.doubt`, why a sheet that bears such a code was not taken for what it says, empty if there is
-    no doubt.
+    numbers a code (left, top, right, bottom); `separators.edges`, one a code, the edge of the page that a patch was
+    read from, empty for a barcode; `separators.separator`, the sheet parts documents; `separators.first_page`, the
+    page begins a document; `separators.ticket` and `separators.box`, empty if none; `separators.doubt`, why a sheet
+    that bears such a code was not taken for what it says, empty if there is no doubt.
     """
     maps = analysis_of(page)
     codes = _patches(maps) if settings.patches else []
@@ -143,7 +174,9 @@ def separators(page: PageImage, settings: Settings) -> PageImage:
         "separators",
         found=[code.name for code in codes],
         places_mm=[round(float(value), 1) for code in codes for value in code.place_mm],
+        edges=[str(code.edge or "") for code in codes],
         separator=verdict.separator,
+        first_page=verdict.first_page,
         ticket=verdict.ticket,
         box=verdict.box,
         doubt=verdict.doubt,
@@ -153,13 +186,15 @@ def separators(page: PageImage, settings: Settings) -> PageImage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verdict:
     separator: bool = False
+    first_page: bool = False
     ticket: str = ""
     box: str = ""
     doubt: str = ""
 
 
 def _verdict(codes: list[Code], maps: Analysis, settings: Settings, *, is_size_sure: bool) -> _Verdict:
-    patches = Counter(code.payload for code in codes if code.kind == "patch")
+    # along one edge a code is one proof, though a tear may have made two of it
+    patches = Counter(payload for payload, _ in {(code.payload, code.edge) for code in codes if code.kind == "patch"})
     ranked = patches.most_common(2)
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         return _Verdict(doubt=f"patch codes {ranked[0][0]} and {ranked[1][0]} contradict each other")
@@ -167,23 +202,31 @@ def _verdict(codes: list[Code], maps: Analysis, settings: Settings, *, is_size_s
     tickets = {(match["number"], match.groupdict().get("box") or "") for match in read.values()}
     if len(tickets) > 1:
         return _Verdict(doubt="two tickets on one sheet name different orders or boxes")
-    barcode_proofs = sum(_parts(code, settings) for code in codes)
-    patch_proofs = ranked[0][1] if ranked and ranked[0][0] in settings.separator_patches else 0
+    barcode_proofs = _proofs(codes, settings.separator_barcodes)
+    patch = ranked[0][0] if ranked else None
+    patch_proofs = ranked[0][1] if patch in settings.separator_patches else 0
+    begins_by_barcode = _proofs(codes, settings.first_page_barcodes) > 0
+    begins = begins_by_barcode or patch in settings.first_page_patches
     proofs = barcode_proofs + patch_proofs
     ticket_proofs = sum(code.payload in read for code in codes)
-    if max(proofs, ticket_proofs) == 0:
+    strongest = max(proofs, ticket_proofs)
+    if strongest == 0 and not begins:
         return _Verdict()
-    if max(proofs, ticket_proofs) == 1 and _letters_beside(codes, maps) > MOST_LETTERS_BESIDE_ONE_CODE:
-        return _Verdict(doubt="the sheet bears one code among much other print")
-    if patch_proofs and not barcode_proofs and not is_size_sure:
+    if strongest == 1 and _letters_beside(codes, maps) > MOST_LETTERS_BESIDE_ONE_CODE:
+        if not begins:
+            return _Verdict(doubt="the sheet bears one code among much other print")
+        proofs = 0
+    if (patch_proofs or begins) and not (barcode_proofs or begins_by_barcode) and not is_size_sure:
         # the size is a good part of what makes four bars a patch
         return _Verdict(doubt="a patch was read, but the file states no resolution")
     number, box = next(iter(tickets), ("", ""))
-    return _Verdict(separator=proofs > 0, ticket=number, box=box)
+    return _Verdict(separator=proofs > 0, first_page=begins and proofs == 0, ticket=number, box=box)
 
 
-def _parts(code: Code, settings: Settings) -> bool:
-    return code.kind != "patch" and any(_compiled(p).search(code.payload) for p in settings.separator_barcodes)
+def _proofs(codes: list[Code], patterns: tuple[str, ...]) -> int:
+    """How many barcodes fit one of the patterns."""
+    payloads = [code.payload for code in codes if code.kind != "patch"]
+    return sum(any(_compiled(pattern).search(payload) for pattern in patterns) for payload in payloads)
 
 
 def _ticket(code: Code, settings: Settings) -> re.Match[str] | None:
@@ -219,17 +262,29 @@ def _patches(maps: Analysis) -> list[Code]:
     found = []
     for across in (False, True):
         # one line each millimetre, averaged over it: dust is diluted, bars askew by 15 degrees blur by 0.3 mm only
-        grey = np.ascontiguousarray(maps.grey.T) if across else maps.grey
-        lines = max(1, round(grey.shape[0] / maps.px(LINE_MM)))
-        profile = np.asarray(cv2.resize(grey, (grey.shape[1], lines), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        hits = _hits(_bars(profile, maps), maps)
-        for chain in _chains(hits, maps):
-            patch = _patch(chain, maps, length_px=grey.shape[1])
+        grey = cv2.transpose(maps.grey) if across else maps.grey
+        lines = grey.shape[0] // _line_px(maps)
+        if lines == 0:
+            continue
+        # whole factors are reduced in a third of the time
+        size = (grey.shape[1], lines)
+        profile = np.asarray(
+            cv2.resize(grey[: lines * _line_px(maps)], size, interpolation=cv2.INTER_AREA), dtype=np.uint8
+        )
+        ink = _bars(profile, maps)
+        for chain in _chains(_hits(ink, maps), maps):
+            patch = _patch(chain, ink, maps)
             if patch is not None:
-                name, (start_mm, first_mm, end_mm, last_mm) = patch
+                name, at_start, (start_mm, first_mm, end_mm, last_mm) = patch
                 box = Box(first_mm, start_mm, last_mm, end_mm) if across else Box(start_mm, first_mm, end_mm, last_mm)
-                found.append(Code(kind="patch", payload=name, place_mm=box))
+                edges: tuple[Edge, Edge] = ("bottom", "top") if across else ("right", "left")
+                found.append(Code(kind="patch", payload=name, place_mm=box, edge=edges[at_start]))
     return found
+
+
+def _line_px(maps: Analysis) -> int:
+    """How many pixels are averaged to one line, about a millimetre."""
+    return max(1, round(maps.px(LINE_MM)))
 
 
 def _bars(profile: Grey, maps: Analysis) -> npt.NDArray[np.bool_]:
@@ -295,7 +350,7 @@ def _hits(ink: npt.NDArray[np.bool_], maps: Analysis) -> list[_Hit]:
 def _chains(hits: list[_Hit], maps: Analysis) -> Iterator[list[_Hit]]:
     """Hits of one code on neighbouring lines, whose place moves no faster than a skewed sheet lets it."""
     open_chains: list[list[_Hit]] = []
-    slack, drift = maps.px(0.8), maps.px(LINE_MM) * math.tan(math.radians(STEEPEST_SKEW_DEG))
+    slack, drift = maps.px(0.8), _line_px(maps) * math.tan(math.radians(STEEPEST_SKEW_DEG))
     for hit in hits:
         still_open = []
         for chain in open_chains:
@@ -314,10 +369,14 @@ def _chains(hits: list[_Hit], maps: Analysis) -> Iterator[list[_Hit]]:
     yield from open_chains
 
 
-def _patch(chain: list[_Hit], maps: Analysis, *, length_px: int) -> tuple[PatchName, Box] | None:
-    """The code that a chain of hits is, and its place in mm along and across the lines; None if it is no patch."""
-    lines = np.array([hit.line for hit in chain], np.float64) * LINE_MM
-    span_mm = float(lines[-1] - lines[0]) + LINE_MM
+def _patch(chain: list[_Hit], ink: npt.NDArray[np.bool_], maps: Analysis) -> tuple[PatchName, bool, Box] | None:
+    """The code that a chain of hits is, whether it lies at the lines' start, and its place; None if it is no patch.
+
+    The place is in mm, along the lines and across them.
+    """
+    line_mm = _line_px(maps) / maps.px(1.0)
+    lines = np.array([hit.line for hit in chain], np.float64) * line_mm
+    span_mm = float(lines[-1] - lines[0]) + line_mm
     if span_mm < LEAST_LENGTH_MM * math.cos(math.radians(STEEPEST_SKEW_DEG)) or len(chain) < 3:
         return None
     middles = np.array([hit.start + hit.end for hit in chain]) / (2 * maps.px(1.0))
@@ -328,7 +387,7 @@ def _patch(chain: list[_Hit], maps: Analysis, *, length_px: int) -> tuple[PatchN
     length_mm = span_mm / cosine + abs(float(slope)) * PATCH_DEPTH_MM
     if (
         length_mm < LEAST_LENGTH_MM
-        or len(chain) * LINE_MM < LEAST_LINES_SHARE * span_mm
+        or len(chain) * line_mm < LEAST_LINES_SHARE * span_mm
         or cosine < math.cos(math.radians(STEEPEST_SKEW_DEG))
         or abs(depth_mm / PATCH_DEPTH_MM - 1) > DEPTH_TOLERANCE
         or float(np.std(middles - (slope * lines + level))) > STRAIGHT_WITHIN_MM
@@ -336,7 +395,7 @@ def _patch(chain: list[_Hit], maps: Analysis, *, length_px: int) -> tuple[PatchN
         return None
     start_mm = float(np.median([hit.start for hit in chain])) / maps.px(1.0)
     end_mm = float(np.median([hit.end for hit in chain])) / maps.px(1.0)
-    rest_mm = length_px / maps.px(1.0) - end_mm
+    rest_mm = ink.shape[1] / maps.px(1.0) - end_mm
     edge_is_at_start = start_mm < rest_mm
     wide = chain[0].wide if edge_is_at_start else chain[0].wide[::-1]
     unsure = abs(start_mm - rest_mm) < UNSURE_OF_EDGE_MM and wide != wide[::-1]
@@ -344,7 +403,32 @@ def _patch(chain: list[_Hit], maps: Analysis, *, length_px: int) -> tuple[PatchN
         return None
     if not all(_quiet(gaps, maps.px(QUIET_MM)) for gaps in ([h.before for h in chain], [h.after for h in chain])):
         return None
-    return PATCHES[wide], Box(start_mm, float(lines[0]), end_mm, float(lines[-1]) + LINE_MM)
+    if any(_goes_on(chain, ink, maps, slope=float(slope), forwards=forwards) for forwards in (False, True)):
+        return None
+    return PATCHES[wide], edge_is_at_start, Box(start_mm, float(lines[0]), end_mm, float(lines[-1]) + line_mm)
+
+
+def _goes_on(chain: list[_Hit], ink: npt.NDArray[np.bool_], maps: Analysis, *, slope: float, forwards: bool) -> bool:
+    """Whether one of the bars goes on beyond an end of the chain, where a patch's bars all have ended."""
+    last = chain[-1] if forwards else chain[0]
+    # a turned patch has a slanted end: its bars end one after the other
+    slant = math.ceil(abs(slope) * maps.px(PATCH_DEPTH_MM) / _line_px(maps))
+    unit = (last.end - last.start) / PATCH_UNITS
+    solid = np.ones(4, np.bool_)
+    for beyond in range(1, slant + GOES_ON_LINES + 1):
+        step = beyond if forwards else -beyond
+        line = last.line + step
+        if not 0 <= line < len(ink):
+            return False
+        start = last.start + slope * step * _line_px(maps)
+        if ink[line, max(0, round(start)) : max(0, round(start + PATCH_UNITS * unit))].all():
+            return False  # bars as wide as the sheet, and the black lid beyond it
+        for bar, wide in enumerate(last.wide):
+            width = WIDE_BAR_UNITS * unit if wide else unit
+            inner = ink[line, max(0, round(start + width / 4)) : max(0, round(start + 3 * width / 4))]
+            solid[bar] &= inner.size > 0 and bool(inner.all())
+            start += width + unit
+    return bool(solid.any())
 
 
 def _quiet(gaps_px: list[int], least_px: float) -> bool:
@@ -357,37 +441,82 @@ def _quiet(gaps_px: list[int], least_px: float) -> bool:
 
 def _barcodes(page: PageImage, maps: Analysis, names: tuple[BarcodeName, ...], known: list[Code]) -> list[Code]:
     """All barcodes at the analysis resolution, and at full size those that look like one and could not be read."""
-    codes = _read(maps.grey, names, dpi=maps.dpi, offset_mm=(0.0, 0.0))
-    if maps.scale <= 1.0:
-        return codes
-    taken = [code.place_mm for code in (*known, *codes)]
+    codes = _read(maps.grey, names, dpi=maps.dpi)
     area_mm2 = 0.0
-    for box in _barlike_places(maps, taken)[:MOST_CLOSE_LOOKS]:
-        if area_mm2 + box.width * box.height > MOST_CLOSE_LOOK_MM2:
+    for place in _barlike_places(maps, (*known, *codes))[:MOST_CLOSE_LOOKS]:
+        if area_mm2 + place.area_mm2 > MOST_CLOSE_LOOK_MM2:
             continue
-        area_mm2 += box.width * box.height
-        codes += _close_look(page, box, names)
+        area_mm2 += place.area_mm2
+        # a neighbour that was read already counts once: two codes on a sheet are two proofs
+        codes += [code for code in _close_look(page, maps, place, names) if not any(_is_same(code, c) for c in codes)]
+    if not codes and 0 < _letters_beside(known, maps) <= MOST_LETTERS_BESIDE_ONE_CODE:
+        # grain hides large modules, as of the house's own QR; in a copy of half the size it does not
+        rows, cols = (side // 2 for side in maps.grey.shape)
+        if min(rows, cols) > 0:
+            half = cv2.resize(maps.grey[: 2 * rows, : 2 * cols], (cols, rows), interpolation=cv2.INTER_AREA)
+            codes = _read(np.asarray(half, dtype=np.uint8), names, dpi=maps.dpi / 2)
     return codes
 
 
-def _close_look(page: PageImage, box: Box, names: tuple[BarcodeName, ...]) -> list[Code]:
-    left, top = (max(0, int(page.px(value))) for value in (box.left, box.top))
-    right, bottom = math.ceil(page.px(box.right)), math.ceil(page.px(box.bottom))
+def _is_same(one: Code, other: Code) -> bool:
+    return (one.kind, one.payload) == (other.kind, other.payload) and _touch(one.place_mm, other.place_mm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in mm that looks like a barcode, and by how much its bars lie askew."""
+
+    box: Box
+    turn_deg: float = 0.0
+
+    @property
+    def area_mm2(self) -> float:
+        return self.box.width * self.box.height
+
+
+def _close_look(page: PageImage, maps: Analysis, place: _Place, names: tuple[BarcodeName, ...]) -> list[Code]:
+    """The barcodes at one place in mm: at full size, then with the bars stood upright, then much reduced."""
+    left, top = (max(0, int(page.px(value))) for value in (place.box.left, place.box.top))
+    right, bottom = math.ceil(page.px(place.box.right)), math.ceil(page.px(place.box.bottom))
     part = PageImage(pixels=page.pixels[top:bottom, left:right], dpi=page.dpi).grey()
     factor = min(1.0, CLOSE_LOOK_DPI / page.dpi)
     if factor < 1.0:
         part = np.asarray(cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return _read(part, names, dpi=page.dpi * factor, offset_mm=(left / page.px(1.0), top / page.px(1.0)))
+    dpi = page.dpi * factor
+    offset_mm = (left / page.px(1.0), top / page.px(1.0))
+    codes = _read(part, names, dpi=dpi, offset_mm=offset_mm) if maps.scale > 1.0 else []
+    if not codes and abs(place.turn_deg) >= LEAST_TURN_DEG:
+        codes = _read_turned(part, place.turn_deg, names, dpi=dpi, offset_mm=offset_mm)
+    # bent or smeared bars come together again in a small copy; on whole pages it finds fewer of several codes
+    return codes or _read(part, names, dpi=dpi, offset_mm=offset_mm, reduced=True)
 
 
-def _read(grey: Grey, names: tuple[BarcodeName, ...], *, dpi: float, offset_mm: tuple[float, float]) -> list[Code]:
-    """The barcodes on one image, by zxing-cpp."""
+def _read_turned(
+    part: Grey, turn_deg: float, names: tuple[BarcodeName, ...], *, dpi: float, offset_mm: tuple[float, float]
+) -> list[Code]:
+    """The barcodes of a part turned back by `turn_deg`, their places told as they lie on the page."""
+    rows, cols = part.shape
+    turned = cv2.getRotationMatrix2D((cols / 2, rows / 2), -turn_deg, 1.0)
+    level = cv2.warpAffine(part, turned, (cols, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    back = np.asarray(cv2.invertAffineTransform(turned), dtype=np.float64)
+    return _read(np.asarray(level, dtype=np.uint8), names, dpi=dpi, offset_mm=offset_mm, to_part=back)
+
+
+def _read(
+    grey: Grey,
+    names: tuple[BarcodeName, ...],
+    *,
+    dpi: float,
+    offset_mm: tuple[float, float] = (0.0, 0.0),
+    to_part: npt.NDArray[np.float64] | None = None,
+    reduced: bool = False,
+) -> list[Code]:
+    """The barcodes on one image, by zxing-cpp; `to_part` maps its places to those from which `offset_mm` is counted."""
     by_format = {FORMATS[name]: name for name in names}
     read = zxingcpp.read_barcodes(
         np.ascontiguousarray(grey),
         formats=zxingcpp.BarcodeFormats(list(by_format)),
-        # a second look at half size doubles the time, and found fewer of several codes on one sheet
-        try_downscale=False,
+        try_downscale=reduced,
         try_invert=False,
         text_mode=zxingcpp.TextMode.Plain,
     )
@@ -395,9 +524,16 @@ def _read(grey: Grey, names: tuple[BarcodeName, ...], *, dpi: float, offset_mm: 
     codes = []
     for barcode in read[:MOST_CODES]:
         place = barcode.position
-        corners = (place.top_left, place.top_right, place.bottom_left, place.bottom_right)
-        xs = [corner.x / per_mm + offset_mm[0] for corner in corners]
-        ys = [corner.y / per_mm + offset_mm[1] for corner in corners]
+        corners = np.array(
+            [
+                (corner.x, corner.y)
+                for corner in (place.top_left, place.top_right, place.bottom_left, place.bottom_right)
+            ],
+            np.float64,
+        )
+        if to_part is not None:
+            corners = corners @ to_part[:, :2].T + to_part[:, 2]
+        xs, ys = (corners / per_mm + offset_mm).T.tolist()
         kind = by_format.get(barcode.symbology)
         if barcode.valid and kind is not None:
             box = Box(min(xs), min(ys), max(xs), max(ys))
@@ -415,36 +551,81 @@ def _harmless(payload: str) -> str:
     )
 
 
-def _barlike_places(maps: Analysis, taken: list[Box]) -> list[Box]:
-    """Places in mm that have the texture of a barcode and lie outside `taken`, the largest first."""
-    grey = maps.grey
-    size = (grey.shape[1] // TILE_PX, grey.shape[0] // TILE_PX)
-    if min(size) < 2:
+def _barlike_places(maps: Analysis, known: Iterable[Code]) -> list[_Place]:
+    """Places in mm that have the texture of a barcode and are none of the codes `known`, the largest first."""
+    smooth = np.asarray(cv2.blur(maps.grey, (GRAIN_PX, GRAIN_PX)), dtype=np.uint8)
+    if min(smooth.shape) <= 2 * TILE_PX:
         return []
-    sideways = cv2.resize(cv2.absdiff(grey[:-1, 1:], grey[:-1, :-1]), size, interpolation=cv2.INTER_AREA)
-    downwards = cv2.resize(cv2.absdiff(grey[1:, :-1], grey[:-1, :-1]), size, interpolation=cv2.INTER_AREA)
-    tile_mm = grey.shape[1] / size[0] / maps.px(1.0)
+    sideways, downwards = _steepness(smooth)
+    tile_mm = TILE_PX / maps.px(1.0)
+    sharp = _steepness(maps.grey)  # the modules of a fine matrix code would be smoothed away
+    read_lines = []
+    for code in known:
+        left, top, right, bottom = (max(0, int(value / tile_mm)) for value in code.place_mm)
+        if code.kind in LINEAR:
+            # its place is the lines that were read, and bars above and below them are the same code
+            read_lines.append(
+                (min((top + bottom) // 2, sideways.shape[0] - 1), min((left + right) // 2, sideways.shape[1] - 1))
+            )
+        else:
+            for steepness in (sideways, downwards, *sharp):
+                steepness[top : bottom + 1, left : right + 1] = 0
     sideways_bars = (sideways > EDGE_LEVELS) & (downwards < BAR_RATIO * sideways)
     level_bars = (downwards > EDGE_LEVELS) & (sideways < BAR_RATIO * downwards)
-    matrix = (sideways > EDGE_LEVELS) & (downwards > EDGE_LEVELS)
+    matrix = (sharp[0] > MATRIX_LEVELS) & (sharp[1] > MATRIX_LEVELS)
     places = []
     for mask, bars in ((sideways_bars, True), (level_bars, True), (matrix, False)):
         # opening drops lines of text, which are as dense but lower than a code
         solid = cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         if bars:
             solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((JOIN_TILES, JOIN_TILES), np.uint8))
-        _, _, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
-        for left, top, width, height, _ in np.asarray(stats[1:], np.float64) * tile_mm:
-            longer, shorter = max(width, height), min(width, height)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
+        read = {int(labels[place]) for place in read_lines}
+        for label, tiles in enumerate(stats.tolist()):
+            left, top, width, height = tiles[:4]
+            longer, shorter = max(width, height) * tile_mm, min(width, height) * tile_mm
+            if label == 0 or label in read:
+                continue
             if bars and (longer < LEAST_BARS_MM[0] or shorter < LEAST_BARS_MM[1]):
                 continue
-            if not bars and not MATRIX_MM[0] <= shorter <= longer <= MATRIX_MM[1]:
+            if not bars and not (MATRIX_MM[0] <= shorter and longer <= min(MATRIX_MM[1], MATRIX_ASPECT * shorter)):
                 continue
-            place = Box(left, top, left + width, top + height)
-            if not any(_touch(place, box) for box in taken):
-                margin = CLOSE_LOOK_MARGIN_MM
-                places.append(Box(left - margin, top - margin, place.right + margin, place.bottom + margin))
-    return sorted(places, key=lambda box: -box.width * box.height)
+            turn_deg = 0.0
+            if bars:
+                here = labels[top : top + height, left : left + width] == label
+                where = here.repeat(TILE_PX, axis=0).repeat(TILE_PX, axis=1)
+                part = smooth[top * TILE_PX :, left * TILE_PX :][: where.shape[0], : where.shape[1]]
+                turn_deg = _turn_of_bars_deg(part, where)
+            margin = CLOSE_LOOK_MARGIN_MM
+            right, bottom = left + width, top + height
+            box = Box(*(value * tile_mm for value in (left, top, right, bottom)))
+            box = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
+            places.append(_Place(box, turn_deg))
+    return sorted(places, key=lambda place: -place.area_mm2)
+
+
+def _steepness(grey: Grey) -> tuple[Grey, Grey]:
+    """How strongly neighbours differ sideways and downwards, on the mean of each whole tile."""
+    rows, cols = ((side - 1) // TILE_PX for side in grey.shape)
+    here = grey[: rows * TILE_PX, : cols * TILE_PX]
+    right = grey[: rows * TILE_PX, 1 : cols * TILE_PX + 1]
+    below = grey[1 : rows * TILE_PX + 1, : cols * TILE_PX]
+    sideways = cv2.resize(cv2.absdiff(here, right), (cols, rows), interpolation=cv2.INTER_AREA)
+    downwards = cv2.resize(cv2.absdiff(here, below), (cols, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(sideways, dtype=np.uint8), np.asarray(downwards, dtype=np.uint8)
+
+
+def _turn_of_bars_deg(grey: Grey, where: npt.NDArray[np.bool_]) -> float:
+    """By how much the bars `where` lie askew from plumb or level, counter-clockwise; 0 where they have no direction."""
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0)[where]
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1)[where]
+    xx, yy, xy = (float(np.vdot(a, b)) for a, b in ((across, across), (down, down), (across, down)))
+    strength = math.hypot(xx - yy, 2 * xy)
+    if strength < LEAST_COHERENCE * (xx + yy) or strength == 0.0:
+        return 0.0
+    # rows count downwards, so a gradient that points down to the right is turned clockwise
+    gradient_deg = -math.degrees(math.atan2(2 * xy, xx - yy)) / 2
+    return (gradient_deg + 45.0) % 90.0 - 45.0
 
 
 def _touch(one: Box, other: Box) -> bool:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import HEIGHT, LEFT, TOP, WIDTH, Analysis, InkParts, analysis_of, ink_parts, letter_like
+from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, InkParts, analysis_of, ink_parts, letter_like
+from stages.lid import PAPER_PERCENTILE, lid_of
 from stages.page_image import MM_PER_INCH, PageImage
 
 Mask = npt.NDArray[np.uint8]
@@ -22,6 +23,9 @@ Floats = npt.NDArray[np.float32]
 LETTERS_TO_VOTE = 25
 DARK_PAGE_LEVEL = 110
 POLARITY_GAIN = 1.3
+FEW_LETTERS = 200  # a tenth of a typed page
+SMALLER_LETTERS = 2.0  # what the stated resolution may be too high by
+MORE_SMALL_LETTERS = 3  # as many more of them, and they are the letters; a dusty page has twice as many specks
 PICTURE_MM = 12.0
 PICTURE_FILL = 0.25
 RULE_MM = 10.0
@@ -32,7 +36,15 @@ LINES_SPREAD_MM = 5.0  # two lines of type
 PICTURE_BLOCK_MM = 5.0
 PICTURE_TONES = (0.3, 0.8)  # of the paper's level
 PICTURE_SHARE = 0.5
-PAPER_PERCENTILE = 90
+# Where so much of the image has one middle tone, that is the paper, and what is brighter lies around the sheet.
+TINTED_SHARE = 0.2
+TINTED_SPREAD_LEVELS = 12
+
+# At the edge of a sheet that lies on another ground the level of the paper leaps: pieces of the edge are no letters.
+EDGE_REACH_MM = 5.0
+EDGE_LEVELS = 16  # across both reaches; shading by a third of the light across a sheet makes 4
+
+LID_SHARE = 0.5  # a component with more of itself in the lid does not vote
 
 # The fan of rays over the Fourier magnitude (step 3).
 FAN_DPI = 100.0
@@ -56,21 +68,29 @@ CLEAR_PROMINENCE = 3.0  # letters this clear need no second opinion: same errors
 MAX_EDGE_POINTS = 50_000  # of each kind
 MIN_EDGE_POINTS = 900  # a page number has 300, one line of 60 letters 1,000
 COARSE_SEARCH_DEG = (1.0, 0.1)  # range either way, step
+FAR_DEG = (-7.0, -4.5, -2.5, 2.5, 4.5, 7.0)  # where no line of the page falls together
 FINE_SEARCH_DEG = (0.08, 0.02)
 # Edges lie on whole rows, which makes 0 degrees look too good; spread over 1.5 rows they no longer do
 # (117 turns of real pages: worst error from 0.118 to 0.097 degrees, mean from 0.011 to 0.009).
 LATTICE_SPREAD_PX = 1.5
 MAX_DRIFT_DEG = 0.7
 DRIFT_TRUST = 0.5
-PARTS = 3
-UNEVEN_DEG = 0.3  # parts further apart than this: the middle one is steadier than the whole (curled book pages)
+BANDS, SIDES = 3, 2
+SHARP_PART = 1.15  # best over middling sharpness of a part that has lines of its own; 44 real pages: text from 1.17 on
+UNEVEN_DEG = 0.3  # bands further apart than this: the middle one is steadier than the whole (curled book pages)
 
 # The gate (step 7).
 MIN_CONFIDENCE = 1.5
 MAX_STANDARD_ERROR_DEG = 0.25
 LARGE_ANGLE_DEG = 10.0
-LARGE_ANGLE_CONFIDENCE = 2.5  # letters strewn at random and dust reach 1.3, the faintest real page 2.8
-SEVERAL_SKEWS_DEG = 1.0
+# Letters strewn at random and dust reach a confidence of 1.3, pen strokes at random 1.8 but never square ones.
+LARGE_ANGLE_CONFIDENCE = 2.5
+LARGE_ANGLE_SQUARE_CONFIDENCE = 2.0
+LARGE_ANGLE_SQUARE_CONTRAST = 1.25
+# How much sharper the edges fall together at the angle than far from it: dust, texture and strewn letters reach 1.07,
+# a microfilmed newspaper has 1.12, running text 1.4 to 2.2.
+MIN_CONTRAST = 1.08
+SEVERAL_SKEWS_DEG = 0.5
 
 
 class Declined(StrEnum):
@@ -139,24 +159,33 @@ def _voters(view: Analysis) -> _Voters:
         light = letter_like(inverted.stats, shape=grey.shape, dpi=view.dpi)
         if int(light.sum()) > POLARITY_GAIN * count:
             grey, parts, chosen = inverted_grey, inverted, light
-    outside = ~_in_pictures(grey, parts.stats, view.px(PICTURE_BLOCK_MM))
+    if count < FEW_LETTERS:
+        # A stated resolution that is far too high makes letters of dust: where there is so much more of it, it votes.
+        small = letter_like(parts.stats, shape=grey.shape, dpi=view.dpi / SMALLER_LETTERS)
+        if int(small.sum()) > MORE_SMALL_LETTERS * count:
+            chosen = chosen | small
+    outside = ~_in_pictures(grey, parts.stats, view.px(PICTURE_BLOCK_MM)) & ~_on_paper_edge(view, parts.stats)
+    lid = lid_of(view)
+    if lid is not None:
+        in_lid = np.bincount(parts.labels[lid], minlength=len(parts.stats))
+        outside &= in_lid <= LID_SHARE * parts.stats[:, AREA]
     left, top, width, height, area = parts.stats.T
     side = view.px(PICTURE_MM)
     voting = outside & ~((width > side) & (height > side) & (area > PICTURE_FILL * width * height))
     voting[0] = False
-    ink = parts.ink if voting[1:].all() else voting[parts.labels]
     chosen = chosen & outside
     enough = int(chosen.sum()) >= LETTERS_TO_VOTE
     long = voting & (np.maximum(width, height) > view.px(RULE_MM))
     places = np.stack([left + width / 2, top + height / 2], axis=1)
-    letters = _mask(chosen[parts.labels]) if enough else None
-    return _Voters(letters, _mask(ink), places[chosen], places[long])
+    ink = _mask(parts.ink) if voting[1:].all() else _mask_of(parts, voting)
+    return _Voters(_mask_of(parts, chosen) if enough else None, ink, places[chosen], places[long])
 
 
 def _in_pictures(grey: npt.NDArray[np.uint8], stats: npt.NDArray[np.int32], block: float) -> npt.NDArray[np.bool_]:
     """Which components have their middle in or beside a picture; lines in a picture are not lines of the page."""
-    paper = float(np.percentile(grey[::4, ::4], PAPER_PERCENTILE))
-    tones = cv2.inRange(grey, int(PICTURE_TONES[0] * paper), int(PICTURE_TONES[1] * paper))
+    paper = _paper_tone(grey)
+    # every other pixel tells as much, in a quarter of the time
+    tones = cv2.inRange(grey[::2, ::2], int(PICTURE_TONES[0] * paper), int(PICTURE_TONES[1] * paper))
     cols, rows = (max(1, round(side / block)) for side in (grey.shape[1], grey.shape[0]))
     share = cv2.resize(tones, (cols, rows), interpolation=cv2.INTER_AREA)
     picture = cv2.dilate((share > PICTURE_SHARE * 255).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -167,8 +196,41 @@ def _in_pictures(grey: npt.NDArray[np.uint8], stats: npt.NDArray[np.int32], bloc
     )
 
 
+def _on_paper_edge(view: Analysis, stats: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Which components have their middle where one ground ends and another begins."""
+    rows, cols = view.grey.shape
+    reach = round(view.px(EDGE_REACH_MM))
+    x, y = stats[:, LEFT] + stats[:, WIDTH] // 2, stats[:, TOP] + stats[:, HEIGHT] // 2
+    left, right = np.maximum(x - reach, 0), np.minimum(x + reach, cols - 1)
+    above, below = np.maximum(y - reach, 0), np.minimum(y + reach, rows - 1)
+    west, east, north, south = (
+        view.paper[place].astype(np.int16) for place in ((y, left), (y, right), (above, x), (below, x))
+    )
+    leap = np.abs(west - east) + np.abs(north - south)
+    return np.asarray(leap > EDGE_LEVELS, dtype=np.bool_)
+
+
+def _paper_tone(grey: npt.NDArray[np.uint8]) -> float:
+    """The level of the paper: the bright end of all, or the tone of a tinted sheet on a brighter surround."""
+    counts = np.bincount(grey[::4, ::4].ravel(), minlength=256)
+    total = counts.sum()
+    bright = int(np.searchsorted(counts.cumsum(), PAPER_PERCENTILE / 100 * total))
+    least, most = int(PICTURE_TONES[0] * bright), int(PICTURE_TONES[1] * bright)
+    near = np.convolve(counts, np.ones(2 * TINTED_SPREAD_LEVELS + 1), "same")[least : most + 1]
+    tone = least + int(near.argmax())
+    return float(tone if near.max() > TINTED_SHARE * total and near.argmax() > 0 else bright)
+
+
 def _mask(chosen: npt.NDArray[np.bool_]) -> Mask:
     return chosen.view(np.uint8) * np.uint8(255)
+
+
+def _mask_of(parts: InkParts, chosen: npt.NDArray[np.bool_]) -> Mask:
+    """The components that are chosen; looked up where there is ink only, which is a twentieth of a page."""
+    mask = np.zeros(parts.labels.shape, np.uint8)
+    places = np.flatnonzero(parts.ink)
+    mask.ravel()[places] = _mask(chosen)[parts.labels.ravel()[places]]
+    return mask
 
 
 # ---- the coarse angle
@@ -187,23 +249,30 @@ class _Peak(NamedTuple):
 
 
 class _Coarse(NamedTuple):
-    """The angle to start the fine search from, and the mask it was found on."""
+    """The angle to start the fine search from, and the mask it was found on.
+
+    `is_text`: several lines of letters whose upright strokes stand square on them.
+    """
 
     mask: Mask
     angle_deg: float
     confidence: float
     down: bool
+    is_text: bool
 
 
 def _coarse(voters: _Voters, dpi: float) -> _Coarse | None:
     """What letters and rules say together; None when neither says anything clear."""
     letters, ink, letter_places, rule_places = voters
     text = None if letters is None else _peak(letters, dpi, ACROSS_WEIGHT_TEXT)
+    is_text = text is not None and text.square
     if text is not None and _spread_mm(letter_places, text, dpi) < LINES_SPREAD_MM:
-        # One line of text, or a fold in pieces: good for a small angle only.
-        text = text._replace(prominence=min(text.prominence, LARGE_ANGLE_CONFIDENCE - 0.1))
+        # One line of text is good for a small angle only; one down the page may be a fold in pieces, without uprights.
+        capped = text._replace(prominence=min(text.prominence, LARGE_ANGLE_CONFIDENCE - 0.1))
+        text = None if text.down and not text.square else capped
+        is_text = False
     if letters is not None and text is not None and text.prominence >= CLEAR_PROMINENCE:
-        return _Coarse(letters, text.angle_deg, text.prominence, text.down)
+        return _Coarse(letters, text.angle_deg, text.prominence, text.down, is_text)
     rules = _peak(ink, dpi, ACROSS_WEIGHT_RULES)
     if rules is not None and not rules.square and _spread_mm(rule_places, rules, dpi) < LINES_SPREAD_MM:
         rules = None
@@ -211,12 +280,12 @@ def _coarse(voters: _Voters, dpi: float) -> _Coarse | None:
     if letters is not None and text is not None and rules is not None and agreed:
         # music and ruled tables: the rules are many times as sharp as the letters between them
         if rules.prominence > RULES_LEAD * text.prominence:
-            return _Coarse(ink, rules.angle_deg, rules.prominence, rules.down)
-        return _Coarse(letters, text.angle_deg, max(text.prominence, rules.prominence), text.down)
+            return _Coarse(ink, rules.angle_deg, rules.prominence, rules.down, is_text)
+        return _Coarse(letters, text.angle_deg, max(text.prominence, rules.prominence), text.down, is_text)
     if letters is not None and text is not None and text.prominence >= ALONE_PROMINENCE:
-        return _Coarse(letters, text.angle_deg, TEXT_ALONE_TRUST * text.prominence, text.down)
+        return _Coarse(letters, text.angle_deg, TEXT_ALONE_TRUST * text.prominence, text.down, is_text)
     if rules is not None and rules.prominence >= ALONE_PROMINENCE:
-        return _Coarse(ink, rules.angle_deg, RULES_ALONE_TRUST * rules.prominence, rules.down)
+        return _Coarse(ink, rules.angle_deg, RULES_ALONE_TRUST * rules.prominence, rules.down, False)
     return None
 
 
@@ -240,8 +309,7 @@ def _peak(mask: Mask, dpi: float, across_weight: float) -> _Peak | None:
     if scale < 1.0:
         rows, cols = (max(1, round(side * scale)) for side in mask.shape)
         mask = np.asarray(cv2.resize(mask, (cols, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    spectrum = np.fft.rfft2(mask[:FAN_SIZE, :FAN_SIZE].astype(np.float32), (FAN_SIZE, FAN_SIZE))
-    magnitude = np.fft.fftshift(np.abs(spectrum).astype(np.float32), axes=0)
+    magnitude = _magnitude(mask[:FAN_SIZE, :FAN_SIZE])
     angles, lines_x, lines_y, strokes_x, strokes_y = _fan_maps()
     lines = cv2.remap(magnitude, lines_x, lines_y, cv2.INTER_LINEAR).sum(axis=1)
     strokes = cv2.remap(magnitude, strokes_x, strokes_y, cv2.INTER_LINEAR).sum(axis=1)
@@ -260,6 +328,26 @@ def _peak(mask: Mask, dpi: float, across_weight: float) -> _Peak | None:
         down=down,
         square=abs(float(angles[lines.argmax()] - angles[strokes.argmax()])) <= AGREE_DEG,
     )
+
+
+def _magnitude(mask: Mask) -> Floats:
+    """Of the Fourier transform: a column a frequency across from 0 up, frequency 0 down in row `FAN_SIZE / 2`.
+
+    OpenCV packs a real transform into the size of its input, each number beside its imaginary part, in a fifth of
+    numpy's time. Column 0 holds the frequencies down alone: number 0, then pairs one below the other.
+    """
+    padded = np.zeros((FAN_SIZE, FAN_SIZE), np.float32)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    packed = cv2.dft(padded)
+    half = FAN_SIZE // 2
+    magnitude = np.empty((FAN_SIZE, half), np.float32)
+    pairs = packed[:, 1:-1].view(np.complex64)
+    magnitude[half:, 1:], magnitude[:half, 1:] = np.abs(pairs[:half]), np.abs(pairs[half:])
+    down = packed[:, 0]
+    magnitude[half, 0], magnitude[0, 0] = abs(down[0]), abs(down[-1])
+    magnitude[half + 1 :, 0] = np.hypot(down[1:-1:2], down[2::2])
+    magnitude[1:half, 0] = magnitude[:half:-1, 0]
+    return magnitude
 
 
 @lru_cache(maxsize=1)
@@ -284,7 +372,10 @@ def _fan_maps() -> tuple[Floats, Floats, Floats, Floats, Floats]:
 
 
 class _Edges(NamedTuple):
-    """Places on the edges of ink: `u` along the lines, `v` across, and which part of the page and kind of edge."""
+    """Places on the edges of ink: `u` along the lines, `v` across.
+
+    `group` numbers the band of the page, then the side of it, then the kind of edge.
+    """
 
     u: Floats
     v: Floats
@@ -292,7 +383,10 @@ class _Edges(NamedTuple):
 
 
 def _edges(coarse: _Coarse) -> _Edges | None:
-    """Upper and lower edges of the ink of the coarse mask, in three parts of equal count; None if there are few."""
+    """Upper and lower edges of the ink of the coarse mask; None if there are few.
+
+    They are parted into bands that lie across the lines and sides that part the lines, each holding as many.
+    """
     mask = np.ascontiguousarray(coarse.mask.T) if coarse.down else coarse.mask
     kinds = [_places(mask[:-1] & ~mask[1:]), _places(mask[1:] & ~mask[:-1])]
     if sum(len(places) for places in kinds) < MIN_EDGE_POINTS:
@@ -304,8 +398,9 @@ def _edges(coarse: _Coarse) -> _Edges | None:
     spread = np.random.default_rng(0).random(len(places), dtype=np.float32) - np.float32(0.5)
     v = places[:, 1] + np.float32(LATTICE_SPREAD_PX) * spread
     across = _across(u, v, coarse.angle_deg)
-    part = np.digitize(across, np.quantile(across, np.arange(1, PARTS) / PARTS))
-    return _Edges(u, v, part * 2 + kind)
+    band = np.searchsorted(np.quantile(across[::8], np.arange(1, BANDS) / BANDS), across)
+    side = u > np.median(u[::8])
+    return _Edges(u, v, (band * SIDES + side) * 2 + kind)
 
 
 def _places(edge: Mask) -> Floats:
@@ -322,16 +417,17 @@ def _across(u: Floats, v: Floats, angle_deg: float) -> Floats:
 
 
 def _sharpness(edges: _Edges, angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How sharply the edges fall together at each angle: whole page, then its parts; `(1 + PARTS, angles)`."""
-    sharp = np.empty((1 + PARTS, len(angles)))
+    """How sharply the edges fall together: a row an angle, of the whole page, then of its bands, then of its sides."""
+    sharp = np.empty((len(angles), 1 + BANDS + SIDES))
     for index, angle in enumerate(angles):
         across = _across(edges.u, edges.v, float(angle))
         row = (across - across.min()).astype(np.int64)
         rows = int(row.max()) + 1
-        counts = np.bincount(edges.group * rows + row, minlength=2 * PARTS * rows)
-        counts = counts.reshape(PARTS, 2, rows).astype(np.float64)
-        sharp[0, index] = np.square(counts.sum(axis=0)).sum()
-        sharp[1:, index] = np.square(counts).sum(axis=(1, 2))
+        counts = np.bincount(edges.group * rows + row, minlength=BANDS * SIDES * 2 * rows)
+        counts = counts.reshape(BANDS, SIDES, 2 * rows).astype(np.float64)
+        bands, sides = counts.sum(axis=1), counts.sum(axis=0)
+        whole = bands.sum(axis=0)
+        sharp[index] = whole @ whole, *np.square(bands).sum(axis=1), *np.square(sides).sum(axis=1)
     return sharp
 
 
@@ -349,28 +445,41 @@ def _summit(angles: npt.NDArray[np.float64], sharp: npt.NDArray[np.float64]) -> 
 def _judged(coarse: _Coarse, edges: _Edges) -> Skew:
     """The fine angle and whether it is good enough to turn the page by."""
     angles = _steps(coarse.angle_deg, *COARSE_SEARCH_DEG)
-    whole, *parts = _sharpness(edges, angles)
-    part_deg = [_summit(angles, part) for part in parts]
-    apart_deg = max(part_deg) - min(part_deg)
-    if apart_deg > UNEVEN_DEG:
-        angle_deg = float(np.median(part_deg))
+    sharp = _sharpness(edges, angles)
+    far = _sharpness(edges, coarse.angle_deg + np.array(FAR_DEG))
+    contrast = float(sharp[:, 0].max() / far[:, 0].max())
+    part_deg = np.array([_summit(angles, part) for part in sharp.T[1:]])
+    has_lines = sharp[:, 1:].max(axis=0) >= SHARP_PART * np.median(sharp[:, 1:], axis=0)
+    band_deg = part_deg[:BANDS]
+    if has_lines[:BANDS].any() and np.ptp(band_deg[has_lines[:BANDS]]) > UNEVEN_DEG:
+        angle_deg = float(np.median(band_deg))
     else:
-        near = _steps(_summit(angles, whole), *FINE_SEARCH_DEG)
-        angle_deg = _summit(near, _sharpness(edges, near)[0])
+        near = _steps(_summit(angles, sharp[:, 0]), *FINE_SEARCH_DEG)
+        angle_deg = _summit(near, _sharpness(edges, near)[:, 0])
     confidence = coarse.confidence
     if abs(angle_deg - coarse.angle_deg) > MAX_DRIFT_DEG:
         angle_deg, confidence = coarse.angle_deg, DRIFT_TRUST * confidence
-    error_deg = float(np.std(part_deg)) / math.sqrt(PARTS)
+    error_deg = float(np.std(band_deg)) / math.sqrt(BANDS)
+    is_clear = confidence >= LARGE_ANGLE_CONFIDENCE or (
+        coarse.is_text and (confidence >= LARGE_ANGLE_SQUARE_CONFIDENCE or contrast >= LARGE_ANGLE_SQUARE_CONTRAST)
+    )
     declined: Declined | None = None
-    if confidence < MIN_CONFIDENCE:
+    if confidence < MIN_CONFIDENCE or contrast < MIN_CONTRAST:
         angle_deg, declined = 0.0, Declined.NOTHING_TO_ALIGN
-    elif abs(angle_deg) > LARGE_ANGLE_DEG and confidence < LARGE_ANGLE_CONFIDENCE:
+    elif abs(angle_deg) > LARGE_ANGLE_DEG and not is_clear:
         declined = Declined.UNSURE
-    elif apart_deg > SEVERAL_SKEWS_DEG:
+    elif _has_several_skews(part_deg[has_lines], angle_deg):
         declined = Declined.SEVERAL_SKEWS
     elif error_deg > MAX_STANDARD_ERROR_DEG:
         declined = Declined.UNSURE
     return Skew(angle_deg=angle_deg, confidence=confidence, standard_error_deg=error_deg, declined=declined)
+
+
+def _has_several_skews(part_deg: npt.NDArray[np.float64], angle_deg: float) -> bool:
+    """Whether parts of the page are turned so differently that levelling one of them would tilt another."""
+    if len(part_deg) < 2 or np.ptp(part_deg) <= SEVERAL_SKEWS_DEG:
+        return False
+    return bool((np.abs(part_deg - angle_deg) > np.abs(part_deg)).any())
 
 
 def _steps(middle: float, reach: float, step: float) -> npt.NDArray[np.float64]:

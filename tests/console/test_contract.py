@@ -59,6 +59,9 @@ stage = "binarize"
 [[recognize]]
 stage = "ocr"
 languages = ["eng"]
+
+[package]
+scans = "all"
 """
 
 
@@ -376,6 +379,30 @@ def test_a_closed_order_is_delivered_as_a_sound_package(delivered: House) -> Non
     assert sum(int(row["pages"]) for row in rows) == 5
 
 
+def test_scans_go_along_bit_for_bit_when_the_profile_says_so(delivered: House) -> None:
+    package = delivered.home / delivered.seen["delivered"]["package"]
+    sent = sorted(path.read_bytes() for path in (package / "data" / "scans").rglob("*.tif"))
+    dropped = {path.read_bytes() for path in (delivered.home / "done" / ORDER).rglob("*.tif")}
+    assert len(sent) == 5  # one a page that is in a document; the rescan of one came by hand
+    assert len(dropped & set(sent)) >= 4
+
+
+def test_a_page_is_shown_as_it_came_and_as_it_went_with_all_that_was_measured(
+    delivered: House, tmp_path: Path
+) -> None:
+    picture = tmp_path / "page.png"
+    shown = delivered.ask_here("page", "show", ORDER, "box-1", "1", "--picture", picture)
+    assert shown["file"] == "0001.tif"
+    assert shown["readings"]["blank.verdict"] == "content"
+    assert (delivered.home / shown["scan"]).exists()
+    with Image.open(picture) as image:
+        assert image.mode == "RGB"
+        assert image.width > 3 * 8.5 * DPI  # three of them, side by side
+        assert image.height == round(11 * DPI)
+    text = delivered.here("page", "show", ORDER, "box-1", "1").out
+    assert "binarize.method" in text
+
+
 def test_film_is_planned_when_its_pages_are_ready_and_sound_when_it_is_written(delivered: House) -> None:
     assert "2 pages of WO-1 are held or still worked on" in delivered.seen["early film plan"].err
     [roll] = delivered.seen["delivered"]["rolls"]
@@ -561,6 +588,9 @@ def test_a_printed_ticket_names_its_order_when_it_is_scanned(delivered: House, t
         (["order", "open", "--customer", "A", "--profile", "quick", "--number", ORDER], 1, "already"),
         (["ticket", ORDER, "--box", "a;b", "x.pdf"], 2, "Box"),
         (["intake", "/nowhere/at/all", "--order", ORDER], 1, "There is nothing at"),
+        (["page", "show", "WO-404", "box-1", "1"], 1, "There is no work order WO-404"),
+        (["page", "show", ORDER, "box-404", "1"], 1, "no batch 'box-404': there are box-1"),
+        (["page", "show", ORDER, "box-1", "99"], 1, "there is no page 99"),
         (["held", "show", "99999"], 1, "Nothing with number 99999 is held"),
         (["held", "release", "99999"], 2, "--why"),
         (["held", "waive", "99999", "--why", " "], 2, "say why"),

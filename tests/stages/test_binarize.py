@@ -74,7 +74,7 @@ def test_text_comes_out_as_it_was_drawn(paper: float, ink: float, shade: float, 
     assert page.pixels.shape == truth.shape
     assert page.dpi == 300
     assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.85
-    assert page.readings["binarize.method"] == "edges"
+    assert page.readings["binarize.method"] == "depth"
     assert float(page.readings["binarize.letters_kept_fraction"]) >= 0.97  # type: ignore[arg-type]
 
 
@@ -168,7 +168,7 @@ def test_pixels_are_true_booleans_wherever_they_come_from() -> None:
 
 
 def test_another_way_is_tried_when_letters_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ink_by_edges", lambda flat: np.zeros(flat.levels.shape, np.bool_))
+    monkeypatch.setattr(module, "_ink_by_depth", lambda flat: np.zeros(flat.levels.shape, np.bool_))
     truth = drawn(rows=400)
     page = binarize(page_of(scanned(truth)), Settings())
     assert page.readings["binarize.method"] == "nick"
@@ -176,7 +176,7 @@ def test_another_way_is_tried_when_letters_would_be_lost(monkeypatch: pytest.Mon
 
 
 def test_a_page_that_would_lose_its_letters_stays_grey(monkeypatch: pytest.MonkeyPatch) -> None:
-    for way in ("_ink_by_edges", "_ink_by_nick", "_ink_by_otsu"):
+    for way in ("_ink_by_depth", "_ink_by_nick", "_ink_by_otsu"):
         monkeypatch.setattr(module, way, lambda flat: np.zeros(flat.levels.shape, np.bool_))
     page = page_of(scanned(drawn(rows=400)))
     result = binarize(page, Settings())
@@ -259,3 +259,124 @@ def test_real_pictures_stay_grey_and_writing_on_dark_paper_does_not(
 def test_a_dark_sheet_of_one_tone_does_not_become_black() -> None:
     sheet = PageImage(pixels=np.full((800, 600), 75, np.uint8), dpi=300.0)
     assert not binarize(sheet, Settings()).is_bitonal
+
+
+def stained(page: Grey, depth: float = 0.4) -> Grey:
+    """The page with soft stains over much of it, each darker than it was by up to `depth`."""
+    rows, cols = page.shape
+    y, x = np.mgrid[:rows, :cols]
+    light = np.ones(page.shape)
+    for left, top, reach in ((250, 150, 130), (700, 420, 220), (1150, 230, 90)):
+        light *= 1 - depth / (1 + np.exp((np.hypot(x - left, y - top) - reach) / 8))
+    return (page * light).astype(np.uint8)
+
+
+def test_writing_in_stains_comes_out_and_the_stains_do_not() -> None:
+    page = binarize(page_of(stained(scanned(drawn(), ink=70, noise=3))), Settings())
+    assert page.readings["binarize.pictures"] == 0
+    assert f_measure(drawn() < 128, ~page.pixels.astype(bool)) > 0.9
+
+
+def test_a_small_piece_of_a_stained_letter_is_not_taken_for_a_picture() -> None:
+    truth = drawn(rows=300, cols=620)
+    page = binarize(page_of(stained(scanned(truth, paper=200, ink=60, shade=0.5), depth=0.5)), Settings())
+    assert page.is_bitonal
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.85
+
+
+def test_dark_letters_on_dark_paper_are_not_taken_for_a_negative() -> None:
+    truth = drawn()
+    page = binarize(page_of(scanned(truth, paper=90, ink=30, noise=2)), Settings())
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.85
+
+
+def test_the_lid_beside_the_sheet_comes_out_white_and_no_letter_with_it() -> None:
+    truth = drawn(rows=900)
+    clean = binarize(page_of(scanned(truth)), Settings())
+    scan = scanned(truth)
+    scan[:45] = 20
+    scan[:, :40] = 25
+    page = binarize(page_of(scan), Settings())
+    assert page.pixels[:40].all()
+    assert 0.05 < float(page.readings["binarize.lid_fraction"]) < 0.12  # type: ignore[arg-type]
+    inside = np.s_[60:, 55:]
+    assert np.mean(page.pixels[inside] != clean.pixels[inside]) < 0.001
+
+
+def test_a_black_band_with_white_letters_along_the_edge_is_print() -> None:
+    scan = scanned(drawn(rows=1000))
+    scan[:200] = scanned(255 - drawn(rows=200))
+    page = binarize(page_of(scan), Settings())
+    assert page.readings["binarize.lid_fraction"] == 0.0
+    assert f_measure(drawn(rows=200)[:190] > 128, ~page.pixels[:190].astype(bool)) > 0.95
+
+
+@pytest.mark.parametrize("ink", [60, 120, 160])
+def test_a_wide_headline_in_a_pale_colour_does_not_come_out_hollow(ink: int) -> None:
+    image = Image.fromarray(drawn(rows=1000))
+    ImageDraw.Draw(image).rectangle((0, 0, 1400, 480), fill=255)
+    ImageDraw.Draw(image).text((60, 60), "TITLE", font=ImageFont.load_default(size=350), fill=128)
+    title = np.array(image) == 128
+    scan = scanned(np.where(title, 255, np.array(image)).astype(np.uint8), shade=0.0)
+    scan[title] = ink
+    page = binarize(page_of(cv2.GaussianBlur(scan, (0, 0), 0.9)), Settings())
+    assert np.mean(page.pixels[title]) < 0.02
+
+
+def test_a_paler_full_stop_beside_black_print_stays() -> None:
+    scan = scanned(drawn(rows=500), noise=0).astype(np.float64)
+    stops = [(row, col) for row in range(120, 480, 62) for col in (1330, 1360)]
+    marks = np.zeros(scan.shape)
+    for row, col in stops:
+        cv2.circle(marks, (col, row), 4, 1.0, -1, cv2.LINE_AA)
+    scan -= 80 * cv2.GaussianBlur(marks, (0, 0), 0.9)
+    scan += np.random.default_rng(2).normal(0, 2, scan.shape)
+    page = binarize(page_of(scan.clip(0, 255).astype(np.uint8)), Settings())
+    assert all((~page.pixels[row - 3 : row + 4, col - 3 : col + 4].astype(bool)).mean() > 0.5 for row, col in stops)
+
+
+@pytest.mark.parametrize("point", [6, 8])
+def test_the_eyes_of_small_print_stay_open_and_letters_apart(point: int) -> None:
+    """What the optics leave apart stays apart: the eyes of 6, 8 and 0, c from e, rn from m."""
+    size = 4  # drawn so much larger, and averaged
+    image = Image.new("L", (1200 * size, 200 * size), 255)
+    font = ImageFont.load_default(size=point * 300 / 72 * size)
+    for top in range(20, 165, round(point * 1.35 * 300 / 72)):
+        text = "6 8 0 8 0 6 c e o rn m d b p q a g 9"
+        ImageDraw.Draw(image).text((30 * size, top * size), text, font=font, fill=0)
+    drawing = np.asarray(cv2.resize(np.array(image), (1200, 200), interpolation=cv2.INTER_AREA))
+    levels = 40 + cv2.GaussianBlur(drawing, (0, 0), 0.7).astype(np.float64) / 255 * 195
+    grain = np.random.default_rng(3).normal(0, 3, levels.shape)
+    page = binarize(page_of((levels + grain).clip(0, 255).astype(np.uint8)), Settings())
+
+    def parts_and_eyes(ink: Mask) -> tuple[int, int]:
+        parts, _ = cv2.connectedComponents(ink.astype(np.uint8), connectivity=8)
+        eyes, _ = cv2.connectedComponents((~ink).astype(np.uint8), connectivity=4)
+        return parts, eyes
+
+    assert parts_and_eyes(~page.pixels.astype(bool)) == parts_and_eyes(levels < 40 + 195 / 2)
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink"),
+    [
+        ((245, 245, 245), (238, 228, 50)),  # yellow on white
+        ((240, 230, 200), (110, 190, 195)),  # light blue on cream
+        ((235, 223, 106), (60, 70, 100)),  # blue on yellow
+        ((235, 183, 188), (200, 70, 80)),  # red on pink
+    ],
+    ids=["yellow on white", "light blue on cream", "blue on yellow", "red on pink"],
+)
+def test_coloured_writing_on_coloured_paper_survives(paper: tuple[int, ...], ink: tuple[int, ...]) -> None:
+    truth = drawn()
+    channels = [scanned(truth, paper=level, ink=of_ink, noise=3) for level, of_ink in zip(paper, ink, strict=True)]
+    page = binarize(page_of(np.dstack(channels)), Settings())
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.9
+
+
+@pytest.mark.parametrize("dpi", [100, 150, 200, 400, 600])
+def test_a_wrong_resolution_in_the_file_costs_no_letters(dpi: int) -> None:
+    truth = drawn()
+    page = binarize(page_of(scanned(truth, noise=2), dpi), Settings())
+    assert page.is_bitonal
+    assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.9

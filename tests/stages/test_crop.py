@@ -100,16 +100,109 @@ def test_cutting_is_lossless_and_leaves_a_millimetre() -> None:
     )
 
 
+@pytest.mark.parametrize("angle_deg", [0.0, -3.3, 4.8])
+@pytest.mark.parametrize("kind", [grey_page, bitonal_page])
+def test_the_corners_of_the_sheet_are_reported_where_they_lie(angle_deg: float, kind) -> None:
+    left, top = 80, 110
+    scan, _ = on_lid(_sheet(), angle_deg=angle_deg, left_top=(left, top))
+    cols, rows = LETTER_PX
+    matrix = cv2.getRotationMatrix2D(((cols - 1) / 2, (rows - 1) / 2), angle_deg, 1.0)
+    width, height = SHEET_PX
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) + np.array([left - 0.5, top - 0.5])
+    true_mm = (corners @ matrix[:, :2].T + matrix[:, 2] + 0.5) * 25.4 / DPI
+    found_mm = np.reshape(crop(kind(scan), Settings(mode="keep")).readings["crop.corners_mm"], (4, 2))
+    assert np.hypot(*(found_mm - true_mm).T).max() < 0.2
+
+
 @pytest.mark.parametrize("kind", [grey_page, bitonal_page])
 @pytest.mark.parametrize("lid", [10, 90])
-def test_a_note_that_sticks_out_beyond_the_sheet_is_kept(kind, lid: int) -> None:
-    scan, _ = on_lid(_sheet(), lid=lid, left_top=(150, 120))
-    note = words_on(np.full((200, 190), 236, np.uint8), "see also\nfolio 12", (20, 40), size_px=30)
+@pytest.mark.parametrize("angle_deg", [0.0, 2.0])
+def test_a_note_that_sticks_out_beyond_the_sheet_is_kept_and_the_lid_around_it_goes(
+    kind, lid: int, angle_deg: float
+) -> None:
+    scan, _ = on_lid(_sheet(), lid=lid, left_top=(150, 120), angle_deg=angle_deg)
+    note = words_on(np.full((200, 190), 236, np.uint8), "see also\nfolio 12", (2, 40), size_px=30)
     scan[500:700, 60:250] = note
     page = kind(scan)
     after = crop(page, Settings())
+    assert np.array_equal(after.pixels[500:700, 60:250], page.pixels[500:700, 60:250])
+    assert after.grey()[800:1200, :100].min() > 150
+    assert after.grey()[:490, :100].min() > 150
+
+
+def test_a_sheet_is_not_cut_on_the_side_where_a_note_sticks_out() -> None:
+    scan, _ = on_lid(_sheet(), left_top=(150, 120))
+    scan[500:700, 60:250] = 236
+    after = crop(grey_page(scan), Settings(mode="crop"))
     assert after.readings["crop.declined"] == "content"
-    assert np.array_equal(after.pixels[490:710, 50:260], page.pixels[490:710, 50:260])
+    assert after.moved.c == 0
+    assert after.moved.f > 0
+
+
+@pytest.mark.parametrize("kind", [grey_page, bitonal_page])
+def test_paper_that_bulges_beyond_the_edge_is_kept(kind) -> None:
+    scan, _ = on_lid(_sheet(), left_top=(70, 120))
+    cv2.ellipse(scan, (600, 122), (80, 16), 0, 180, 360, (236,), -1)
+    page = kind(scan)
+    after = crop(page, Settings())
+    assert np.array_equal(after.pixels[106:118, 560:640], page.pixels[106:118, 560:640])
+    assert after.grey()[:90].min() > 150
+
+
+@pytest.mark.parametrize("lid", [10, 100])
+@pytest.mark.parametrize("kind", [grey_page, bitonal_page])
+def test_lid_that_is_seen_through_a_torn_corner_is_painted(kind, lid: int) -> None:
+    sheet = _sheet()
+    cv2.fillPoly(sheet, [np.array([[0, 0], [90, 0], [0, 60]])], (lid,))
+    scan, _ = on_lid(sheet, lid=lid, left_top=(70, 120), angle_deg=1.5)
+    after = crop(kind(scan), Settings())
+    assert after.grey()[:180, :180].min() > 150
+
+
+@pytest.mark.parametrize("kind", [grey_page, bitonal_page])
+def test_a_line_of_text_that_runs_into_a_band_keeps_its_letters(kind) -> None:
+    page = text_page(margin_px=40)
+    page[:, :30] = 10
+    swallowed = text_page(margin_px=27)
+    page[:, 30:60] = np.minimum(page[:, 30:60], swallowed[:, 30:60])
+    before = kind(page)
+    after = crop(before, Settings())
+    assert after.grey()[1500:, :28].min() > 150, "where no text is near, the band goes"
+    assert np.array_equal(after.pixels[:, 36:], before.pixels[:, 36:])
+    beside = before.grey()[200:1200, 32:60] < 128
+    assert (after.grey()[200:1200, 32:60][beside] < 128).mean() > 0.97
+
+
+def test_the_ragged_rim_of_a_copied_band_goes_with_it() -> None:
+    page = text_page()
+    for row in range(0, 1650, 11):
+        page[row : row + 5, : 30 + row % 4] = 10
+        page[row : row + 11, :28] = 10
+    after = crop(bitonal_page(page), Settings())
+    assert after.grey()[:, :60].min() == 255
+
+
+def _blotched() -> Grey:
+    page = text_page()
+    cv2.fillPoly(page, [np.array([[0, 0], [420, 0], [300, 90], [170, 140], [110, 300], [0, 500]])], (10,))
+    return page
+
+
+def test_a_dark_ground_that_reaches_deep_is_left_on_the_page_that_is_delivered() -> None:
+    before = bitonal_page(_blotched())
+    after = crop(before, Settings())
+    assert np.array_equal(after.pixels, before.pixels)
+    assert after.readings["crop.declined"] == "unsure"
+
+
+def test_a_dark_ground_that_reaches_deep_goes_from_the_copy_that_is_read_and_no_letter_with_it() -> None:
+    page, clean = _blotched(), bitonal_page(text_page())
+    after = crop(bitonal_page(page), Settings(blotches=True))
+    dirt = (page == 10) & clean.pixels
+    assert after.pixels[dirt].mean() > 0.9
+    beside = cv2.dilate((page == 10).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    visible = ~beside & ~clean.pixels
+    assert not after.pixels[visible].any()
 
 
 @pytest.mark.parametrize("kind", [grey_page, bitonal_page])

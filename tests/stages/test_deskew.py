@@ -99,10 +99,101 @@ def test_text_decides_and_not_the_edge_of_the_sheet() -> None:
     assert skew_of(grey_page(scan)).angle_deg == pytest.approx(1.5, abs=0.1)
 
 
+def _music() -> Grey:
+    page = blank_page()
+    places = np.random.default_rng(4)
+    for top in range(150, 1500, 140):
+        for row in range(top, top + 60, 12):
+            cv2.line(page, (110, row), (1160, row), (90,), 1)
+        for x in range(150, 1150, 36):
+            y = top + 6 * int(places.integers(0, 9))
+            cv2.ellipse(page, (x, y), (8, 6), -20, 0, 360, (30,), -1)
+            cv2.line(page, (x + 7, y), (x + 7, y - 40), (30,), 2)
+    return page
+
+
+def test_music_is_levelled_by_its_staves() -> None:
+    assert skew_of(grey_page(turned(_music(), 3.4))).angle_deg == pytest.approx(3.4, abs=0.05)
+
+
+def test_a_drawing_is_levelled_by_its_frame() -> None:
+    page = blank_page()
+    cv2.rectangle(page, (120, 120), (1150, 1530), (60,), 3)
+    places = np.random.default_rng(2)
+    for _ in range(6):
+        corners = places.integers(200, 1050, (4, 2)).astype(np.int32)
+        cv2.polylines(page, [corners], True, (60,), 2, cv2.LINE_AA)
+    assert skew_of(grey_page(turned(page, -2.7))).angle_deg == pytest.approx(-2.7, abs=0.1)
+
+
+@pytest.mark.parametrize("angle_deg", [-6.0, 1.2, 13.0])
+@pytest.mark.parametrize("surround", [255, 70, 5])
+def test_tinted_paper_on_another_ground_is_levelled_by_its_text(angle_deg: float, surround: int) -> None:
+    # the edges of the sheet lie at another angle than its lines, and were once taken for them
+    sheet = turned(text_page(width_px=1000, height_px=1250, lines=24, margin_px=120, paper=196), 1.5, surround=196)
+    scan, _ = on_lid(sheet, lid=surround, angle_deg=angle_deg - 1.5, left_top=(140, 190))
+    assert skew_of(grey_page(scan)).angle_deg == pytest.approx(angle_deg, abs=0.05)
+
+
+@pytest.mark.parametrize("angle_deg", [-8.3, 2.6])
+def test_a_dithered_bilevel_scan_is_levelled(angle_deg: float) -> None:
+    page = turned(text_page(paper=190), angle_deg, surround=190)
+    noise = np.random.default_rng(3).integers(-90, 90, page.shape)
+    assert skew_of(PageImage(pixels=page + noise > 110, dpi=150.0)).angle_deg == pytest.approx(angle_deg, abs=0.05)
+
+
+@pytest.mark.parametrize("stated_dpi", [72, 300, 400])
+def test_a_wrongly_stated_resolution_does_not_hide_the_skew(stated_dpi: float) -> None:
+    page = grey_page(turned(text_page(), 4.2), dpi=stated_dpi)
+    assert skew_of(page).angle_deg == pytest.approx(4.2, abs=0.1)
+
+
+def test_the_angle_of_the_sheet_is_told_and_print_that_is_askew_on_it() -> None:
+    straight = text_page(width_px=1000, height_px=1300, lines=26, margin_px=130)
+    for printed_deg in (0.0, 3.5):
+        scan, _ = on_lid(turned(straight, printed_deg), angle_deg=-2.0, left_top=(140, 150))
+        readings = deskew(grey_page(scan), Settings()).readings
+        assert readings["deskew.sheet_deg"] == pytest.approx(-2.0, abs=0.1)
+        assert readings["deskew.printed_askew"] is (printed_deg != 0.0)
+    assert deskew(grey_page(straight), Settings()).readings["deskew.sheet_deg"] is None
+
+
 def _fold() -> Grey:
     page = blank_page()
     cv2.line(page, (100, 1500), (1100, 100), (150,), 2)
     return page
+
+
+def _steep_folds() -> Grey:
+    page = blank_page()
+    cv2.line(page, (500, 0), (350, 1650), (170,), 2)
+    cv2.line(page, (600, 0), (900, 1650), (175,), 3)
+    return page
+
+
+def _pen_strokes() -> Grey:
+    page, places = blank_page(), np.random.default_rng(29)
+    for _ in range(38):
+        start, end = (tuple(int(v) for v in places.integers(60, 1200, 2)) for _ in range(2))
+        cv2.line(page, start, end, (80,), int(places.integers(1, 4)), cv2.LINE_AA)
+    return page
+
+
+def _brush() -> Grey:
+    page, places = blank_page(), np.random.default_rng(6)
+    for _ in range(12):
+        knots = np.cumsum(places.normal(0, 60, (6, 2)), axis=0) + places.integers(200, 1000, 2)
+        cv2.polylines(page, [knots.astype(np.int32)], False, (40,), 18, cv2.LINE_AA)
+    return page
+
+
+def _grain() -> Grey:
+    grain = cv2.GaussianBlur(np.random.default_rng(8).normal(0, 1, (1650, 1275)).astype(np.float32), (0, 0), 2.5)
+    return np.where(grain / grain.std() > 1.2, 60, blank_page()).astype(np.uint8)
+
+
+def _empty_sheet_on_lid() -> Grey:
+    return on_lid(blank_page()[:1350, :1050], angle_deg=4.0, left_top=(110, 150))[0]
 
 
 def _staple() -> Grey:
@@ -137,8 +228,16 @@ def _dust() -> Grey:
         _photo(0.0),
         photo(1275, 1650),
         _dust(),
+        _steep_folds(),
+        _pen_strokes(),
+        _brush(),
+        _grain(),
+        _empty_sheet_on_lid(),
     ],
-    ids=["blank", "white", "black", "number", "word", "staple", "fold", "photo", "full-photo", "dust"],
+    ids=[
+        *("blank", "white", "black", "number", "word", "staple", "fold", "photo", "full-photo", "dust"),
+        *("steep-folds", "pen-strokes", "brush", "grain", "empty-sheet-on-lid"),
+    ],
 )
 @pytest.mark.parametrize("kind", [grey_page, bitonal_page])
 def test_a_page_without_text_is_left_as_it_is(page: Grey, kind) -> None:
@@ -263,6 +362,25 @@ def test_pages_with_two_skews_are_turned_by_neither() -> None:
     after = deskew(grey_page(halves), Settings())
     assert after.readings["deskew.turned"] is False
     assert after.readings["deskew.declined"] in ("several-skews", "unsure", "nothing-to-align")
+
+
+def _side_by_side(left_deg: float, right_deg: float) -> Grey:
+    leaf = text_page(width_px=1100, lines=36, margin_px=120)
+    return np.hstack([turned(leaf, left_deg), turned(leaf, right_deg)])
+
+
+@pytest.mark.parametrize("angles", [(2.0, -1.0), (0.9, -0.4), (0.0, 1.0)])
+def test_two_leaves_side_by_side_with_two_skews_are_turned_by_neither(angles: tuple[float, float]) -> None:
+    page = grey_page(_side_by_side(*angles))
+    after = deskew(page, Settings())
+    assert after.pixels is page.pixels
+    assert after.readings["deskew.declined"] in ("several-skews", "unsure", "nothing-to-align")
+
+
+def test_leaves_that_lean_the_same_way_are_turned_if_that_levels_both() -> None:
+    after = deskew(grey_page(_side_by_side(3.0, 3.7)), Settings())
+    assert after.readings["deskew.turned"] is True
+    assert 2.9 <= _angle(after) <= 3.8
 
 
 @hypothesis_settings(max_examples=40, deadline=None)

@@ -132,6 +132,39 @@ def test_round_things_that_are_no_holes_are_not_taken_for_holes() -> None:
     assert result.readings["holes.found"] == 0
 
 
+@pytest.mark.parametrize("corners", [4, 5, 6, 8])
+def test_marks_with_corners_are_not_taken_for_holes(corners: int) -> None:
+    picture = sheet()
+    for x, y in LAYOUTS["three at the left"]:
+        angles = np.arange(corners) * 2 * np.pi / corners + 0.2
+        outline = np.stack([x + 3.3 * np.cos(angles), y + 3.3 * np.sin(angles)], axis=1) * MM
+        cv2.fillPoly(picture, [np.rint(outline * 16).astype(np.int32)], (0,), cv2.LINE_AA, 4)
+    page = PageImage(pixels=picture, dpi=150)
+    result = holes(page, Settings())
+    assert result.readings["holes.found"] == 0
+    assert result.pixels is page.pixels
+
+
+@pytest.mark.parametrize("ring_mm", [4.2, 5.0, 6.0])
+def test_a_dot_with_a_ring_around_it_is_not_taken_for_a_hole(ring_mm: float) -> None:
+    picture = punched(sheet(), LAYOUTS["three at the left"], level=0, diameter_mm=5.2)
+    for x, y in LAYOUTS["three at the left"]:
+        cv2.circle(picture, (round(x * MM), round(y * MM)), round(ring_mm * MM), 0, 2, cv2.LINE_AA)
+    assert holes(PageImage(pixels=picture, dpi=150), Settings()).readings["holes.found"] == 0
+
+
+@pytest.mark.parametrize("bits", [False, True])
+def test_the_middle_of_a_hole_is_found_to_a_tenth_of_a_millimetre(bits: bool) -> None:
+    places = [(11.37, 60.21), (11.37, 140.21)]
+    picture = sheet()
+    for x, y in places:
+        centre = (round((x * MM - 0.5) * 16), round((y * MM - 0.5) * 16))
+        cv2.circle(picture, centre, round(3 * MM * 16), 20, -1, cv2.LINE_AA, 4)
+    page = PageImage(pixels=picture > 128 if bits else picture, dpi=150)
+    found = np.reshape(np.array(holes(page, Settings()).readings["holes.places_mm"]), (-1, 2))
+    assert np.abs(found[np.argsort(found[:, 1])] - places).max() <= 0.1
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(1, 60),

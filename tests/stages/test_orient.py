@@ -224,6 +224,73 @@ def test_marks_that_are_no_letters_turn_nothing(pixels: Pixels) -> None:
     assert after.readings["orient.margin"] < 0.3
 
 
+def music() -> Grey:
+    """Staves with notes on stems that go up and down."""
+    choose = random.Random(4)
+    page = np.full((2200, 1700), 245, np.uint8)
+    for top in range(200, 2000, 170):
+        for line in range(5):
+            cv2.line(page, (140, top + 16 * line), (1560, top + 16 * line), (70,), 1)
+        for x in range(190, 1540, 45):
+            y, stem = top + 8 * choose.randint(-1, 9), choose.choice((-56, 56))
+            cv2.ellipse(page, (x, y), (11, 8), -20, 0, 360, (20,), choose.choice((-1, -1, 2)), cv2.LINE_AA)
+            cv2.line(page, (x, y), (x, y + stem), (20,), 2)
+    return page
+
+
+def strewn() -> Grey:
+    """Letters, each lying as it fell."""
+    choose = random.Random(9)
+    page = np.full((2200, 1700), 245, np.uint8)
+    for _ in range(500):
+        tile = np.full((60, 60), 245, np.uint8)
+        cv2.putText(tile, choose.choice("abdeghkmnprst"), (14, 42), cv2.FONT_HERSHEY_COMPLEX, 1.0, (20,), 2)
+        x, y = choose.randint(100, 1500), choose.randint(100, 2000)
+        turn = cv2.getRotationMatrix2D((30, 30), choose.uniform(0, 360), 1)
+        page[y : y + 60, x : x + 60] = cv2.warpAffine(tile, turn, (60, 60), borderValue=(245,))
+    return page
+
+
+@pytest.mark.parametrize("page", [pytest.param(music(), id="music"), pytest.param(strewn(), id="strewn letters")])
+@ALL_TURNS
+def test_music_and_strewn_letters_turn_nothing(page: Grey, turns: int) -> None:
+    before = turned(page, turns)
+    assert_left_alone(before, orient(before, NET_ONLY))
+
+
+@pytest.mark.parametrize(
+    ("script", "font"),
+    [
+        pytest.param("અઆઇઈઉઊએકખગઘચછજઝટઠડઢણતથદધનપફબભમયરલવશષસહ", "FreeSerif.ttf", id="Gujarati"),
+        pytest.param("அஆஇஈஉஊஎஏஐஒகஙசஞடணதநபமயரலவழளறன", "FreeSerif.ttf", id="Tamil"),
+        pytest.param("ກຂຄງຈຊຍດຕຖທນບປຜຝພຟມຢຣລວສຫອຮ", "DejaVuSans.ttf", id="Lao"),
+        pytest.param("ᚠᚢᚦᚨᚱᚲᚷᚹᚺᚾᛁᛃᛇᛈᛉᛊᛏᛒᛖᛗᛚᛜᛞᛟ", "FreeMono.ttf", id="runes"),
+    ],
+)
+@ALL_TURNS
+def test_a_script_the_net_does_not_know_is_never_turned_wrongly(script: str, font: str, turns: int) -> None:
+    try:
+        face = ImageFont.truetype(font, 36, layout_engine=ImageFont.Layout.BASIC)
+    except OSError:
+        pytest.skip(f"{font} is not installed")
+    rnd = random.Random(3)
+    image = Image.new("L", (1700, 2200), 255)
+    for line in range(24):
+        words = " ".join("".join(rnd.choices(script, k=rnd.randint(2, 8))) for _ in range(9))
+        ImageDraw.Draw(image).text((200, 200 + 64 * line), words, font=face, fill=0)
+    after = orient(turned(np.asarray(image), turns), NET_ONLY)
+    assert after.readings["orient.decided_by"] == "none" or after.readings["orient.turn_deg"] == -90 * turns % 360
+
+
+def test_letters_that_are_sure_of_different_turns_decide_nothing() -> None:
+    upright = drawn(prose, lines=24)
+    cut = 200 + round(24 * 1.5 * 11 * 200 / 72 * 0.62)
+    page = np.vstack([upright[:cut], upright[200 : 1300 - (cut - 200)][::-1, ::-1]])
+    before = page_of(page)
+    declined = assert_left_alone(before, orient(before, Settings(use_osd=False, min_margin=0.2)))
+    assert "the letters quarrel" in declined
+
+
 @pytest.mark.tool
 @pytest.mark.parametrize(("turns", "angle_deg", "dark"), [(0, 0, False), (1, 11, False), (2, -4, False), (3, 0, True)])
 def test_where_the_net_is_unsure_tesseract_decides(turns: int, angle_deg: float, dark: bool) -> None:

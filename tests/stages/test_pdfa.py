@@ -27,6 +27,7 @@ from stages.glyphless import MAX_CODES, CodeBook, advance, shown
 from stages.page_file import write_page_file
 from stages.page_image import IDENTITY, Affine, Box, EncodedImage, Line, PageImage, TextLayer, Word
 from stages.pdfa import Flavour, PdfPage, check_pdfa, write_pdfa
+from stages.places import Bend, Bent
 from stages.srgb import srgb_profile
 from stages.xmp import DocumentMetadata, document_information, xmp_packet
 from tests.verapdf import refused_by_verapdf
@@ -470,6 +471,24 @@ def test_words_read_on_a_levelled_copy_lie_on_the_turned_page(files: Files, tmp_
     document.close()
 
 
+def test_words_read_on_a_copy_that_was_bent_straight_lie_on_the_curled_page(files: Files, tmp_path: Path) -> None:
+    heights = tuple(30.0 * (column - 3) for _ in range(4) for column in range(7))
+    bend = Bend(left=0.0, top=0.0, right=1200.0, bottom=800.0, columns=7, heights_px=heights)
+    to_page = Bent(before=IDENTITY, bend=bend, then=Affine(c=10.0))
+    text = layer(line(("left", 100, 180, 200, 220)), line(("right", 1000, 180, 1100, 220)), to_page=to_page)
+    write_pdfa([PdfPage(image=files.a3, dpi=600.0, text=text)], tmp_path / "a.pdf", PLAIN)
+    document = pypdfium2.PdfDocument(tmp_path / "a.pdf")
+    text_page, height_pt = document[0].get_textpage(), document[0].get_height()
+    assert text_page.get_text_range().split() == ["left", "right"]
+    right_at = text_page.get_text_range().index("right")
+    for index, (x, y) in ((0, (105, 220)), (right_at + 4, (1095, 220))):
+        left, bottom, right, top = text_page.get_charbox(index)
+        page_x, page_y = to_page.at(float(x), float(y))
+        assert left - 1 < page_x * 0.12 < right + 1
+        assert bottom - 1 < height_pt - page_y * 0.12 < top + 1
+    document.close()
+
+
 def test_what_no_character_is_left_out_and_the_rest_stays(files: Files, tmp_path: Path) -> None:
     upright = TextLayer(lines=HOSTILE.lines[:2], width_px=1200, height_px=800)
     write_pdfa([PdfPage(image=files.a3, dpi=600.0, text=upright)], tmp_path / "a.pdf", PLAIN)
@@ -533,6 +552,7 @@ MEMORY_PROBE = """
 import resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
+from stages.places import Bend, Bent
 from stages.pdfa import PdfPage, write_pdfa
 from stages.xmp import DocumentMetadata
 image, out = map(Path, sys.argv[1:3])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,10 +9,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from fixtures.pages import blank, drawing, letter, photo_page
 from fixtures.typefaces import font as font_of
-from stages.errors import CutEdge, QualityTooLow
+from stages.errors import CutEdge, Illegible, QualityTooLow, Refusal, SizeDoubtful
 from stages.page_image import PageImage
 from stages.quality import Settings, quality
+from stages.read import Settings as ReadSettings
+from stages.read import read_page
 from tests.stages.drawn_pages import (
     SANS,
     SERIF,
@@ -171,3 +176,84 @@ def test_slivers_and_wrong_resolutions_pass_unharmed(rows: int, cols: int, dpi: 
     pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     page = PageImage(pixels=pixels > 127 if kind == "bitonal" else pixels, dpi=dpi)
     assert quality(page, Settings()).pixels is page.pixels
+
+
+ALL_REFUSALS = Settings(min_legibility=0.05, refuse_cut_edge=True, refuse_doubtful_size=True)
+
+
+def test_a_poorer_scan_is_foretold_to_be_read_worse() -> None:
+    page = text_page(size_px=34, lines=24)
+    good = _reading(grey_page(page), "legibility")
+    blurred = _reading(grey_page(_spoilt(page, blur_px=1.5)), "legibility")
+    noisy = _reading(grey_page(_spoilt(page, noise=30.0)), "legibility")
+    faint = _reading(grey_page((236 - (236 - page.astype(float)) * 0.3).astype(np.uint8)), "legibility")
+    assert good > 0.9
+    assert max(blurred, noisy, faint) < good - 0.01
+
+
+def test_letters_that_nobody_could_read_are_held() -> None:
+    page = text_page(paper=200, size_px=18, lines=40)
+    ruined = _spoilt((200 - (200 - page.astype(float)) * 0.25).astype(np.uint8), blur_px=1.5, noise=40.0)
+    with pytest.raises(Illegible, match="could be read; this profile needs"):
+        quality(grey_page(ruined), Settings(min_legibility=0.3))
+    assert quality(grey_page(page), Settings(min_legibility=0.3)).pixels is not None
+
+
+@pytest.mark.parametrize("draw", [blank, drawing, letter, photo_page])
+def test_sheets_that_are_in_order_pass_every_check(draw) -> None:
+    drawn = draw(dpi=150.0)
+    page = PageImage(pixels=drawn.pixels, dpi=150.0, readings={"read.dpi_source": "file"})
+    assert quality(page, ALL_REFUSALS).pixels is page.pixels
+
+
+@pytest.mark.parametrize(("stated_dpi", "likely_dpi"), [(75.0, 150.0), (150.0, None), (200.0, None)])
+def test_a_resolution_that_makes_an_unlikely_sheet_is_told(stated_dpi: float, likely_dpi: float | None) -> None:
+    drawn = letter(dpi=150.0)
+    page = PageImage(pixels=drawn.pixels, dpi=stated_dpi, readings={"read.dpi_source": "file"})
+    assert quality(page, Settings()).readings["quality.likely_dpi"] == likely_dpi
+    if likely_dpi:
+        with pytest.raises(SizeDoubtful, match=f"at {likely_dpi:.0f} dpi it would be a usual sheet"):
+            quality(page, Settings(refuse_doubtful_size=True))
+        guessed = PageImage(pixels=drawn.pixels, dpi=stated_dpi, readings={"read.dpi_source": "guessed"})
+        assert quality(guessed, Settings(refuse_doubtful_size=True)).pixels is not None
+
+
+def test_ink_in_colour_is_measured_and_tinted_paper_is_none() -> None:
+    page = colour_page(text_page(), tint=(1.0, 0.93, 0.75))
+    assert _reading(page, "coloured_ink_mm2") == 0.0
+    pixels = np.array(page.pixels)
+    cv2.line(pixels, (200, 1500), (700, 1500), (190, 30, 40), 6)
+    drawn_mm2 = 500 * 6 * (25.4 / 150) ** 2
+    marked = PageImage(pixels=pixels, dpi=150.0)
+    assert _reading(marked, "coloured_ink_mm2") == pytest.approx(drawn_mm2, rel=0.4)
+
+
+def test_a_highlighters_stripe_counts_and_a_photograph_does_not() -> None:
+    pixels = np.array(colour_page(text_page()).pixels)
+    pixels[300:330, 200:800] = (pixels[300:330, 200:800] * np.array([1.0, 1.0, 0.35])).astype(np.uint8)
+    assert _reading(PageImage(pixels=pixels, dpi=150.0), "coloured_ink_mm2") > 300
+    picture = photo_page(dpi=150.0)
+    picture_mm2 = 166 * 115
+    assert _reading(picture.image(), "coloured_ink_mm2") < 0.02 * picture_mm2
+
+
+def test_the_skew_that_deskew_left_is_kept() -> None:
+    page = grey_page(text_page())
+    assert quality(page, Settings()).readings["quality.skew_left_deg"] is None
+    left = page.with_readings("deskew", angle_deg=-0.4, standard_error_deg=0.02, turned=False)
+    assert quality(left, Settings()).readings["quality.skew_left_deg"] == 0.4
+    level = page.with_readings("deskew", angle_deg=-3.4, standard_error_deg=0.02, turned=True)
+    assert quality(level, Settings()).readings["quality.skew_left_deg"] == 0.02
+
+
+@pytest.mark.real
+def test_no_real_page_that_a_person_could_use_is_held(real_scans: Path) -> None:
+    held = []
+    for path in sorted((real_scans / "ocr-truth").rglob("*")) + sorted((real_scans / "borders-holes").iterdir()):
+        if path.is_dir() or path.suffix in (".txt", ".csv"):
+            continue
+        try:
+            quality(read_page(path, 0, ReadSettings()), ALL_REFUSALS)
+        except Refusal as refusal:
+            held.append(f"{path.name}: {refusal}")
+    assert not held

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fixtures.curl import Curl, curled
 from fixtures.pages import letter
 from fixtures.scanner import scanned
-from stages import binarize, crop, deskew, despeckle, orient
+from stages import binarize, crop, deskew, despeckle, dewarp, orient
 from stages.page_image import IDENTITY, PageImage
+from stages.places import Bent, places_from
 from stages.reading_copy import reading_copy
 
 
@@ -16,6 +18,7 @@ def _clean(scan: PageImage) -> PageImage:
     page = orient.orient(scan, orient.Settings(use_osd=False))
     page = crop.crop(page, crop.Settings())
     page = deskew.deskew(page, deskew.Settings(interpolation="linear"))
+    page = dewarp.dewarp(page, dewarp.Settings(interpolation="linear"))
     return despeckle.despeckle(binarize.binarize(page, binarize.Settings()), despeckle.Settings())
 
 
@@ -49,3 +52,15 @@ def test_a_lid_and_specks_that_were_cleaned_away_are_white_on_the_copy() -> None
     copy = np.asarray(reading_copy(clean, scan, clean.moved).pixels)
     assert int(copy[:30].min()) == 255
     assert np.mean(copy == 255) > 0.5
+
+
+@pytest.mark.parametrize("turn_deg", [0, 270])
+def test_the_copy_lies_on_a_page_that_was_bent_straight_though_only_numbers_were_kept(turn_deg: int) -> None:
+    sheet = curled(letter(seed=3), Curl.SPINE_LEFT, depth_mm=10.0, seed=3).page
+    drawn = scanned(sheet, skew_deg=0.9, turn_deg=turn_deg, seed=3)  # type: ignore[arg-type]
+    scan = PageImage(pixels=drawn.pixels, dpi=drawn.dpi)
+    clean = _clean(scan)
+    assert isinstance(clean.moved, Bent)
+    copy = reading_copy(clean, scan, places_from(list(clean.moved)))
+    ink, dark = ~np.asarray(clean.pixels, dtype=bool), np.asarray(copy.pixels) < 128
+    assert np.count_nonzero(ink & dark) / np.count_nonzero(ink | dark) > 0.9

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import csv
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,9 @@ import zxingcpp
 from PIL import Image, ImageSequence
 from pydantic import ValidationError
 
+from fixtures.pages import DrawnPage
+from fixtures.scanner import scanned as scan_of
+from fixtures.separators import bar_chart, labelled_letter, music
 from stages.page_image import MM_PER_INCH, PageImage
 from stages.separators import Settings, separators
 
@@ -28,6 +30,11 @@ FORMATS = {
     "code-128": zxingcpp.BarcodeFormat.Code128,
     "code-39": zxingcpp.BarcodeFormat.Code39,
     "data-matrix": zxingcpp.BarcodeFormat.DataMatrix,
+}
+OTHER_FORMATS = {
+    "itf": zxingcpp.BarcodeFormat.ITF,
+    "codabar": zxingcpp.BarcodeFormat.Codabar,
+    "pdf417": zxingcpp.BarcodeFormat.PDF417,
 }
 
 
@@ -84,9 +91,9 @@ def scanned(grey: Grey, *, noise: float = 8, seed: int = 1) -> Grey:
 
 
 def barcode(kind: str, payload: str, *, module_mm: float, dpi: float = 300, height_mm: float = 15) -> Grey:
-    code = zxingcpp.create_barcode(payload, FORMATS[kind])
+    code = zxingcpp.create_barcode(payload, {**FORMATS, **OTHER_FORMATS}[kind])
     modules = np.asarray(zxingcpp.write_barcode_to_image(code, scale=1, add_quiet_zones=False))
-    if kind.startswith("code"):
+    if kind in ("code-128", "code-39", "itf", "codabar"):
         modules = modules[:1]
     px = dpi / MM_PER_INCH
     rows = round((height_mm if len(modules) == 1 else len(modules) * module_mm) * px)
@@ -180,6 +187,51 @@ def test_bars_that_go_on_as_a_barcode_does_are_no_patch() -> None:
     assert found(read(sheet)) == []
 
 
+def test_bars_of_which_one_goes_on_are_a_chart_and_no_patch() -> None:
+    px = 150 / MM_PER_INCH
+    for bar, width_mm in enumerate((2.03, 5.08, 2.03, 5.08)):
+        for angle_deg in (0.0, 9.0):
+            sheet = patch_sheet("T", dpi=150)
+            # from where this bar of the patch ends, a hand's breadth further
+            above_mm = sum((2.03, 5.08, 2.03, 5.08)[:bar]) + bar * 2.03
+            top, right = round((10 + above_mm) * px), round((LETTER_MM[0] / 2 + 31.75) * px)
+            sheet[top : top + round(width_mm * px), right - 2 : right + round(20 * px)] = 30
+            assert found(read(skewed(sheet, angle_deg), dpi=150)) == []
+
+
+def test_a_patch_with_a_strip_of_tape_across_its_bars_is_read() -> None:
+    sheet = patch_sheet("3", dpi=200)
+    middle, px = sheet.shape[1] // 2, 200 / MM_PER_INCH
+    sheet[round(5 * px) : round(35 * px), middle : middle + round(5 * px)] = 235
+    for angle_deg in (0.0, -12.0):
+        assert found(read(skewed(sheet, angle_deg), dpi=200)) == ["patch-3"]
+
+
+def test_bars_as_wide_as_the_sheet_are_read_over_a_black_lid() -> None:
+    sheet = patch_sheet("T", dpi=150, length_mm=300)
+    on_lid = cv2.copyMakeBorder(sheet, 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=[5])
+    for angle_deg in (0.0, 3.0, -10.0):
+        assert found(read(skewed(np.asarray(on_lid, np.uint8), angle_deg, lid=5), dpi=150)) == ["patch-T"]
+
+
+@pytest.mark.parametrize("draw", [music, bar_chart, labelled_letter])
+def test_music_charts_and_numbered_letters_bear_no_patch_and_part_nothing(draw: Callable[..., DrawnPage]) -> None:
+    for seed in (3, 29):
+        for turn_deg, skew_deg in ((0, 0.0), (90, 7.0), (180, -14.0)):
+            scan = scan_of(draw(seed=seed, dpi=150), skew_deg=skew_deg, turn_deg=turn_deg, noise_levels=4)  # type: ignore[arg-type]
+            page = separators(scan.image(), Settings())
+            assert [code for code in found(page) if code.startswith("patch")] == []
+            assert page.readings["separators.separator"] is False
+            assert page.readings["separators.doubt"] == ""
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_edge_that_a_patch_was_read_from_is_told(edge: str) -> None:
+    assert read(patch_sheet("2", edge=edge, dpi=150), dpi=150).readings["separators.edges"] == [edge]
+    sheet = add_barcode(patch_sheet("T", edge=edge, dpi=150), "qr", "BOX-1", dpi=150, module_mm=0.8)
+    assert read(sheet, dpi=150).readings["separators.edges"] == [edge, ""]
+
+
 def test_where_a_patch_lies_is_told_in_millimetres() -> None:
     places = read(patch_sheet("2", edge="left")).readings["separators.places_mm"]
     depth, half = 0.8 * MM_PER_INCH, 63.5 / 2
@@ -190,6 +242,35 @@ def test_where_a_patch_lies_is_told_in_millimetres() -> None:
 def test_a_sheet_with_a_separating_patch_parts_documents_and_others_do_not() -> None:
     parts = {code: read(patch_sheet(code, dpi=200), dpi=200).readings["separators.separator"] for code in BARS}
     assert parts == {"1": False, "2": True, "3": True, "4": False, "6": False, "T": True}
+
+
+def test_what_each_patch_means_is_a_setting() -> None:
+    meanings = {"separator_patches": ("T",), "first_page_patches": ("2", "3")}
+    pages = {code: read(patch_sheet(code, dpi=150), dpi=150, **meanings) for code in BARS}
+    assert {code for code, page in pages.items() if page.readings["separators.separator"]} == {"T"}
+    assert {code for code, page in pages.items() if page.readings["separators.first_page"]} == {"2", "3"}
+    with pytest.raises(ValidationError, match="patch 2 cannot mean both"):
+        Settings(first_page_patches=("2",))
+
+
+def test_a_written_page_with_a_first_page_code_begins_a_document_without_doubt() -> None:
+    stuck_on = add_print(patch_sheet("2"), lines=30)
+    numbered = add_barcode(add_print(paper(), lines=25), "code-128", "ASN-17", top_mm=220)
+    for page in (
+        read(stuck_on, separator_patches=("T",), first_page_patches=("2",)),
+        read(numbered, first_page_barcodes=(r"^ASN-\d+$",)),
+    ):
+        assert page.readings["separators.first_page"] is True
+        assert page.readings["separators.separator"] is False
+        assert page.readings["separators.doubt"] == ""
+
+
+def test_a_first_page_patch_of_unsure_size_is_a_doubt() -> None:
+    settings = Settings(separator_patches=(), first_page_patches=("T",))
+    image = PageImage(pixels=patch_sheet("T", dpi=150), dpi=150, readings={"read.dpi_source": "guessed"})
+    page = separators(image, settings)
+    assert page.readings["separators.first_page"] is False
+    assert page.readings["separators.doubt"]
 
 
 def test_patches_that_contradict_each_other_part_nothing_and_raise_a_doubt() -> None:
@@ -243,6 +324,48 @@ def test_a_barcode_too_fine_for_the_first_look_is_read_by_a_closer_one(kind: str
     places = page.readings["separators.places_mm"]
     assert isinstance(places, list)
     assert places[:2] == pytest.approx([40, 150], abs=9)  # a linear code's place is the line that was read
+
+
+@pytest.mark.parametrize("kind", ["code-128", "code-39"])
+@pytest.mark.parametrize("angle_deg", [-14.0, 10.5, 15.0])
+def test_bars_too_long_for_a_level_line_across_them_are_read_askew(kind: str, angle_deg: float) -> None:
+    for module_mm, turns in ((0.35, 0), (0.6, 1)):
+        sheet = add_barcode(paper(), kind, "CASE-1234", left_mm=30, module_mm=module_mm)
+        turned = np.ascontiguousarray(np.rot90(scanned(skewed(sheet, angle_deg)), turns))
+        for pixels in (turned, bitonal(turned)):
+            page = read(pixels)
+            assert found(page) == [f"{kind}:CASE-1234"]
+            places = page.readings["separators.places_mm"]
+            assert isinstance(places, list)
+            (left, top), (right, bottom) = np.array(places).reshape(2, 2) * 300 / MM_PER_INCH
+            dark_rows, dark_cols = np.nonzero(turned < 100)
+            assert dark_cols.min() - 60 <= left < right <= dark_cols.max() + 60
+            assert dark_rows.min() - 60 <= top < bottom <= dark_rows.max() + 60
+
+
+def test_bars_that_a_feeder_has_bent_are_read() -> None:
+    sheet = add_barcode(paper(), "code-39", "PATCHT", left_mm=35, module_mm=0.6)
+    rows, cols = np.mgrid[0 : sheet.shape[0], 0 : sheet.shape[1]].astype(np.float32)
+    mm = np.float32(300 / MM_PER_INCH)
+    # 4 mm to and fro along the code, as of a sheet drawn in unevenly
+    bent = cv2.remap(sheet, cols, rows + 4 * mm * np.sin(cols / (9 * mm)), cv2.INTER_LINEAR, borderValue=245)
+    assert found(read(np.asarray(bent, np.uint8))) == ["code-39:PATCHT"]
+
+
+def test_two_codes_side_by_side_are_two_and_one_is_never_counted_twice() -> None:
+    sheet = add_barcode(paper(), "code-128", "BOX-0001", left_mm=20, top_mm=100, module_mm=0.4)
+    sheet = add_barcode(sheet, "code-128", "BOX-0001", left_mm=120, top_mm=100, module_mm=0.4)
+    sheet = add_barcode(sheet, "qr", "BOX-0001", left_mm=60, top_mm=140, module_mm=0.7)
+    for angle_deg in (0.0, 3.0, 11.0, -13.0):
+        codes = found(read(scanned(skewed(sheet, angle_deg))))
+        assert sorted(codes) == ["code-128:BOX-0001", "code-128:BOX-0001", "qr:BOX-0001"]
+
+
+@pytest.mark.parametrize(("kind", "payload"), [("itf", "12345678"), ("codabar", "A123456A"), ("pdf417", "CASE 4711")])
+def test_other_formats_are_read_where_the_profile_asks_for_them(kind: str, payload: str) -> None:
+    sheet = skewed(add_barcode(add_print(paper(), lines=8), kind, payload, top_mm=150, left_mm=30), 5.0)
+    assert found(read(sheet)) == []
+    assert [code.partition(":")[0] for code in found(read(sheet, barcode_formats=(kind,)))] == [kind]
 
 
 def test_only_the_formats_asked_for_are_read() -> None:
@@ -325,7 +448,8 @@ def test_pixels_are_never_touched() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (7, 5), (40, 2000)])
 @pytest.mark.parametrize("dpi", [1.0, 72.0, 300.0, 2400.0])
 def test_scraps_and_senseless_resolutions_do_no_harm(shape: tuple[int, int], dpi: float) -> None:
-    for pixels in (np.full(shape, 255, np.uint8), np.zeros(shape, np.bool_)):
+    dashes = np.broadcast_to(np.where(np.arange(shape[1]) // 40 % 2 == 0, 255, 20).astype(np.uint8), shape).copy()
+    for pixels in (np.full(shape, 255, np.uint8), np.zeros(shape, np.bool_), dashes):
         assert found(read(pixels, dpi=dpi)) == []
 
 
@@ -335,17 +459,6 @@ def test_noise_and_screens_are_no_codes() -> None:
     stripes = np.where(np.arange(1600)[:, None] // 24 % 2 == 0, 20, 245).astype(np.uint8).repeat(1200, axis=1)
     for pixels in (noise, noise > 127, stripes, stripes.T.copy()):
         assert found(read(pixels, dpi=150)) == []
-
-
-def test_an_ordinary_page_costs_little() -> None:
-    page = PageImage(pixels=scanned(add_print(paper(), lines=40)), dpi=300)
-    separators(page, Settings())  # makes the maps that all detectors share
-    spent = []
-    for _ in range(3):
-        start = time.process_time()
-        separators(page, Settings())
-        spent.append(time.process_time() - start)
-    assert min(spent) < 0.12  # 0.03 s when measured alone; the rest is room for a busy machine
 
 
 def _real_pages(folder: Path) -> Iterator[tuple[str, int, PageImage]]:
@@ -372,14 +485,14 @@ def test_real_separator_sheets_are_read_and_the_pages_between_them_are_not(real_
         done = separators(page, Settings())
         payloads = {code.partition(":")[2] for code in found(done) if not code.startswith("patch-")}
         expected = {truth[name, number]} - {""} if (name, number) in truth else set()
-        # the distorted sheet's bars are bent on purpose: reading it or not, both are right
-        assert payloads == expected or "distorted" in name, (name, number)
+        assert payloads == expected, (name, number)
         if done.readings["separators.separator"]:
             parted.add((name, number))
-            assert found(done).count("patch-T") == 4
+            assert found(done).count("patch-T") == (0 if "distorted" in name else 4)
     sheets = (
         "paperless-patch-code-t-middle.pdf",
         "paperless-patch-code-t-middle-alpha.tiff",
+        "paperless-patch-code-t-middle-distorted.pdf",
         "paperless-barcode-fax-image.pdf",
     )
     assert parted == {(name, 2) for name in sheets}
