@@ -39,14 +39,16 @@ MEDIAN_TO_DEVIATION = 0.6745
 
 MIDDLE_DPI = 25.0
 DARK_PAGE_LEVEL = 96.0  # a page whose middle level is darker may show light letters on dark: a negative
-DETAIL_MM = 2.0  # and it does where most of its detail of this size is light
+DETAIL_MM = 2.0  # and it does where its strongest detail of this size is light; grain has no skewness
+LIGHT_SKEWNESS = 0.3
 
 # Lids, bars and headlines: wider than any pen stroke, they would set the ink level of the whole page.
 SOLID_MM = 3.0
 SOLID_DPI = 50.0
 SOLID_REST_SHARE = 0.05
 
-# Ink is what is at least half as deep as the ink about it. As measured on 42 drawn old papers and 4 real ones.
+# Ink is what is at least half as deep as the ink about it. Measured with `bench.binarise` (42 drawn old papers, 4 real)
+# and on 16 drawn office pages, good, poor, shining through and faint, of which no mark of 6 pixels and more is lost.
 INK_SHARE_OF_DEPTH = 0.5
 INK_WINDOW_MM = 4.0
 THIN_SHARE_OF_DEPTH = 0.3  # of thin strokes that ran dry beside fuller ones: typescript, pens
@@ -56,19 +58,20 @@ THIN_WINDOW_LEAST_PX = 5
 GRAIN_WINDOW_MM = 6.0
 LARGEST_GRAIN_LEVELS = 32.0
 STRONG_DEPTH = 0.35  # IMAGING has 0.7, which dropped thin letters of a newspaper on film; F is the same within 0.2
-STRONG_SHARE = 0.15
+STRONG_SHARE = 0.1
 HALVING_DPI = 200.0  # from here on components are labelled at half size
 
 # Nothing fainter than this is ink, however clean the page: paper grain and JPEG noise (IMAGING 1, step 4). Grain and
 # what shines through is measured at each place; where it is nearly as deep as ink, ink is still told by its depth.
 WEAK_DEPTH_LEVELS = 10.0
 WEAK_DEPTH_NOISES = 4.0
-WEAK_DEPTH_GRAINS = 3.0
+WEAK_DEPTH_GRAINS = 2.0
 THIN_DEPTH_GRAINS = 4.0
-STRONG_DEPTH_LEVELS = 18.0
+STRONG_DEPTH_LEVELS = 16.0
 STRONG_DEPTH_NOISES = 6.0
-STRONG_DEPTH_GRAINS = 5.0
-STRONG_SHARE_OF_DEPTH = 0.85
+STRONG_DEPTH_GRAINS = 6.0
+LEAST_STRONG_GRAINS = 4.0
+STRONG_SHARE_OF_DEPTH = 0.65
 
 NICK_WINDOW_MM = 6.35
 NICK_K = -0.1
@@ -93,6 +96,11 @@ PICTURE_FILLED_SHARE = 0.7
 PICTURE_SPREAD_LEVELS = 14.0
 PICTURE_DETAIL_MM = (2.0, 6.0)  # letters are closed over, then what is left is held against its surroundings
 PICTURE_LETTERS_SHARE = 0.06  # letters in stains cover 0.09 of them and more, what looks like letters in pictures 0.04
+# A drawn picture in flat tones has little detail; but its mean tone changes at its edges, all along, within a hair.
+PICTURE_EDGE_REACH_MM = 4.0
+PICTURE_EDGE_RISE_MM = 0.5
+PICTURE_EDGE_LEVELS = 25.0
+PICTURE_EDGES = 3
 PICTURE_DETAIL_LEVELS = 5.0  # two photographs have 9 and 12, text in a deep gutter shadow 2
 
 
@@ -257,7 +265,8 @@ def _details_are_light(grey: Grey, dpi: float) -> bool:
     """Whether what differs most from its surroundings is lighter than they are."""
     small = _reduced(grey, dpi / STATISTICS_DPI).astype(np.float32)
     detail = small - _mean(small, max(3, round(DETAIL_MM * min(dpi, STATISTICS_DPI) / MM_PER_INCH) | 1))
-    return float(np.mean(detail**3)) >= 0.0
+    deviation = math.sqrt(float(np.mean(detail**2)))
+    return float(np.mean(detail**3)) > LIGHT_SKEWNESS * deviation**3
 
 
 def _channel_weights(page: PageImage) -> Surface | None:
@@ -387,9 +396,9 @@ def _ink_by_depth(flat: _Flat) -> Mask:
         _levels_of(PAPER - np.maximum(THIN_SHARE_OF_DEPTH * depth, THIN_DEPTH_GRAINS * grain), grid.shape),
     )
     limits = cv2.max(thin, _levels_of(PAPER - np.maximum(INK_SHARE_OF_DEPTH * depth, least_depth), grid.shape))
-    strong_depth = np.maximum(
-        np.minimum(STRONG_DEPTH_GRAINS * grain, STRONG_SHARE_OF_DEPTH * depth), STRONG_DEPTH * usual_depth
-    )
+    # where grain is nearly as deep as ink, ink may be as little above it as is safe on an empty page
+    sure_of_grain = np.clip(STRONG_SHARE_OF_DEPTH * depth, LEAST_STRONG_GRAINS * grain, STRONG_DEPTH_GRAINS * grain)
+    strong_depth = np.maximum(sure_of_grain, STRONG_DEPTH * usual_depth)
     strong_levels = np.clip(PAPER - strong_depth, 0.0, flat.strong_limit).astype(np.uint8)
     return _attached(_darker(flat, np.asarray(limits)), flat, halves, strong_levels)
 
@@ -405,9 +414,8 @@ def _grain_levels(flat: _Flat, means: Grey) -> Surface:
     squares = cv2.multiply(depth, depth, scale=1 / unit)
     window = flat.window(GRAIN_WINDOW_MM)
     share = np.maximum(_mean(_at_statistics(bare, flat), window) / PAPER, 1e-3)
-    mean = _mean(_at_statistics(depth, flat), window) / share
     square = _mean(_at_statistics(squares, flat), window) / share * unit
-    return np.sqrt(np.maximum(square - mean * mean, 0.0))
+    return np.sqrt(2.0 * square)  # half of the grain lies above the paper, where levels end
 
 
 def _ink_depth(flat: _Flat, halves: Grey, sure_depth: Surface) -> tuple[Surface, float]:
@@ -458,9 +466,9 @@ def _attached(weak: Mask, flat: _Flat, halves: Grey, strong_levels: Grey) -> Mas
     inked = np.flatnonzero(small)
     numbers = np.asarray(labels, dtype=np.int32).ravel()[inked]
     # counted here: boxes and centres, which OpenCV gives along with the areas, take four times as long as the labels
+    step = 2 if flat.is_halved else 1
     sure_px = np.bincount(numbers[sure.ravel()[inked] > 0], minlength=count)
     kept = sure_px > STRONG_SHARE * np.bincount(numbers, minlength=count)
-    step = 2 if flat.is_halved else 1
     rows, cols = np.divmod(inked[~kept[numbers]], small.shape[1])
     for y, x in np.ndindex(step, step):
         # an odd page's last row was doubled
@@ -592,9 +600,23 @@ def _pictures(analysis: Analysis) -> list[Box]:
         if _share(lettered[inside]) > PICTURE_LETTERS_SHARE:
             continue
         detail = _detail(analysis) if detail is None else detail
-        if float(detail[inside][chosen].mean()) >= PICTURE_DETAIL_LEVELS:
-            found.append(Box(left, top, left + width, top + height))
+        box = Box(left, top, left + width, top + height)
+        if float(detail[inside][chosen].mean()) >= PICTURE_DETAIL_LEVELS or _is_cut_out(analysis, box):
+            found.append(box)
     return found
+
+
+def _is_cut_out(analysis: Analysis, box: Box) -> bool:
+    """Whether the tones end at straight, sharp edges on three sides, as a print does and no stain or shadow."""
+    reach = round(analysis.px(PICTURE_EDGE_REACH_MM))
+    rise = max(1, round(analysis.px(PICTURE_EDGE_RISE_MM)))
+    left, top, right, bottom = (round(side) for side in box)
+    across, down = slice(left, right), slice(top, bottom)
+    strips = [analysis.grey[max(0, at - reach) : at + reach, across] for at in (top, bottom)]
+    strips += [analysis.grey[down, max(0, at - reach) : at + reach].T for at in (left, right)]
+    profiles = [strip.mean(axis=1) for strip in strips]
+    rises = [profile[rise:] - profile[:-rise] for profile in profiles if profile.size > rise]
+    return sum(float(np.abs(each).max()) >= PICTURE_EDGE_LEVELS for each in rises) >= PICTURE_EDGES
 
 
 def _detail(analysis: Analysis) -> Surface:

@@ -35,7 +35,7 @@ COMPARABLE_AREA = 0.175
 # Down to single pixels: at 150 and 200 dpi print has them only where strokes are thinner than two pixels.
 SPLINTER_STROKES = 0.55  # 1 in 100 small marks of print is thinner; of specks beside it 7 in 10
 SPLINTER_REACH_MM = 0.2
-# On a page whose thin strokes are broken, such marks lie at the letters; dirt lies everywhere. Unless this many times as
+# On a page whose thin strokes are broken, such marks lie at the letters; dirt lies everywhere. Unless so many times as
 # many lie elsewhere as at the letters, all that are near writing are taken for splinters.
 SPLINTER_DIRT_RATIO = 1.0
 SPLINTER_WIDE_MM = 1.7
@@ -52,6 +52,9 @@ DASH_MM = 0.3
 
 # Pieces of one broken letter
 PIECES_GAP_MM = 0.2
+
+# Marks somewhat larger than dirt are safe, and keep smaller ones in their row
+ROW_SIZES = 1.5
 
 # Leaders, dotted rules, dot-matrix print: three evenly spaced on one level or plumb line
 ROW_GAP_MM = (0.3, 10.0)  # wide leaders in 14-point print stand 6.4 mm apart
@@ -142,7 +145,7 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
     ink = ~np.asarray(page.pixels, dtype=np.bool_)
     ink_px = int(np.count_nonzero(ink))
     step = 2 if page.dpi >= HALVING_DPI else 1
-    marks, safe = _small_marks(ink, page.px(settings.safe_mm), step)
+    marks, safe = _small_marks(ink, ROW_SIZES * page.px(settings.safe_mm), step)
     dirt = np.flatnonzero(~_living(marks, safe, ink, page, settings.safe_mm, step))
     fraction = float(marks.area[dirt].sum()) / max(1, ink_px)
     if fraction > settings.most_ink_fraction:
@@ -160,7 +163,7 @@ def _declined(page: PageImage, reason: str) -> PageImage:
 
 
 def _small_marks(ink: Mask, safe_px: float, step: int) -> tuple[_Marks, npt.NDArray[np.uint8]]:
-    """The marks that are not safe by size, and a map (on the labels' grid) of the ink that is."""
+    """The marks smaller than `safe_px`, and a map (on the labels' grid) of all other ink."""
     seen = _pooled(ink) if step == 2 else ink.view(np.uint8)
     count, labels = cv2.connectedComponents(seen, connectivity=8, ltype=cv2.CV_32S)
     inked = np.flatnonzero(seen.view(np.bool_))  # four times as fast as on bytes
@@ -231,6 +234,10 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
         return np.zeros(0, np.bool_)
     # what costs little first: a page of noise is all crowded, and few marks are left to be held against one another
     alive = _crowded(marks, page) | _dashes(marks, page) | _cut_off(marks, page)
+    is_large = np.maximum(marks.right - marks.left, marks.bottom - marks.top) >= page.px(safe_mm)
+    large_px = is_large[marks.owner]
+    safe[marks.rows[large_px], marks.cols[large_px]] = 1
+    alive |= is_large
     across, down, tiny = _reaches(marks, _strokes(ink, marks, page), page)
     near = _near_safe(marks, safe, across, down, step)
     if np.count_nonzero(tiny & ~near) < SPLINTER_DIRT_RATIO * np.count_nonzero(tiny & near):

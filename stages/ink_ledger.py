@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, analysis_of, letter_like
+from stages.lid import lid_of
 from stages.page_image import MM_PER_INCH, PageImage
 
 DEEP_SHARE = 0.4  # of the depth of most ink: lighter marks are bleed-through, stains and grain
@@ -23,15 +24,21 @@ DEEP_PERCENTILE = 75
 INK_KEPT_LEVELS = 18  # as in the analysis: what is so much darker than its surroundings is still there
 INK_WINDOW_MM = 2.5
 LETTER_LOST_SHARE = 0.5
-HOLE_PLACE_MM = 0.8
+LID_SHARE = 0.9  # a word that runs up to the lid is a word
+HOLE_REACH_MM = 5.0  # the largest holes measure 8 mm across, with their shadow
 HOLE_LEAST_MM = 3.5
 
 
 class Limit(NamedTuple):
-    """How much of the letters a step may take: a share of their ink, and a share of their number."""
+    """How much of the letters a step may take: a share of their ink, and a share of their number.
+
+    Letters lower than `least_height` of the page's middle letter do not count: of stained paper a threshold must take
+    marks that are as dark as faint writing.
+    """
 
     ink_fraction: float = 0.005
     letters_fraction: float = 0.0
+    least_height: float = 0.0
 
 
 # IMAGING 3, rules 4 and 5. A step that is not named here may take what it likes: it works on the copy that is read.
@@ -44,7 +51,7 @@ LIMITS: Mapping[str, Limit] = {
     "background": Limit(),
     # of 60 real pages 59 lost less than 1.7 % of their letters, stains and bleed-through among them; the one beyond, a
     # faint receipt, lost whole words
-    "binarize": Limit(ink_fraction=0.03, letters_fraction=0.03),
+    "binarize": Limit(ink_fraction=0.03, letters_fraction=0.03, least_height=0.6),
     "despeckle": Limit(ink_fraction=0.003),
 }
 
@@ -73,7 +80,7 @@ def settled(before: PageImage, after: PageImage, stage: str) -> PageImage:
     limit = LIMITS.get(stage)
     if limit is None or after.pixels is before.pixels:
         return after
-    moved = ink_moved(before, after)
+    moved = ink_moved(before, after, least_height=limit.least_height)
     too_much = moved.lost_fraction > limit.ink_fraction or moved.letters_lost > limit.letters_fraction * moved.letters
     page = after
     if too_much:
@@ -85,15 +92,17 @@ def settled(before: PageImage, after: PageImage, stage: str) -> PageImage:
     )
 
 
-def ink_moved(before: PageImage, after: PageImage) -> InkMoved:
-    """What a step did to the letters of a page."""
+def ink_moved(before: PageImage, after: PageImage, *, least_height: float = 0.0) -> InkMoved:
+    """What a step did to the letters of a page; `least_height` as in `Limit`."""
     if after.pixels is before.pixels:
         return NOTHING_MOVED
     view = analysis_of(before)
-    letters = _letters(view) & ~_in_holes(view, after)
-    numbers = np.flatnonzero(letters)
-    if not numbers.size:
+    letters = _letters(view) & ~_in_holes(view, after) & ~_on_lid(view)
+    if not letters.any():
         return NOTHING_MOVED
+    height = view.stats[:, HEIGHT]
+    letters &= height >= least_height * np.median(height[letters])
+    numbers = np.flatnonzero(letters)
     if after.moved == before.moved and after.pixels.shape[:2] == before.pixels.shape[:2]:
         lost_px = _lost_in_place(view, letters, after)
     else:
@@ -123,16 +132,28 @@ def _letters(view: Analysis) -> npt.NDArray[np.bool_]:
     return np.asarray(like & deep)
 
 
+def _on_lid(view: Analysis) -> npt.NDArray[np.bool_]:
+    """Which components are the rim of the scanner's lid, or dirt on it."""
+    on_lid = np.zeros(len(view.stats), np.bool_)
+    lid = lid_of(view)
+    if lid is not None:
+        inside = np.bincount(view.labels[lid], minlength=len(view.stats))
+        on_lid |= inside > LID_SHARE * view.stats[:, AREA]
+    return on_lid
+
+
 def _in_holes(view: Analysis, page: PageImage) -> npt.NDArray[np.bool_]:
-    """Which components are the rim of a punch hole that was found."""
+    """Which components are the rim of a punch hole that was found, or arcs of its shadow."""
     rims = np.zeros(len(view.stats), np.bool_)
     places = page.readings.get("holes.places_mm")
     if not isinstance(places, list) or not places:
         return rims
     left, top, width, height, _ = view.stats.T * (MM_PER_INCH / view.dpi)
     for x_mm, y_mm in np.reshape(np.array(places, np.float64), (-1, 2)):
-        at = np.maximum(np.abs(left + width / 2 - x_mm), np.abs(top + height / 2 - y_mm)) < HOLE_PLACE_MM
-        rims |= at & (np.minimum(width, height) > HOLE_LEAST_MM)
+        across = np.maximum(np.abs(left - x_mm), np.abs(left + width - x_mm))
+        down = np.maximum(np.abs(top - y_mm), np.abs(top + height - y_mm))
+        rims |= np.hypot(across, down) < HOLE_REACH_MM
+        rims |= (np.maximum(across, down) < HOLE_REACH_MM) & (np.minimum(width, height) > HOLE_LEAST_MM)
     return rims
 
 

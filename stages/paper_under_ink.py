@@ -31,6 +31,7 @@ USUAL_PERCENTILE = 75
 BRIDGED_MM = (2.5, 6.0)
 BRIDGED_STROKES = 5.0
 TOLERANCE_SHARE = 0.1  # what is darker than the bridge by more is no paper to measure
+INKED_LEVEL = 10
 LEAST_PAPER_SHARE = 0.02
 SMOOTH_MM = 1.0
 
@@ -70,7 +71,8 @@ def close_paper_level(small: Grey, analysis: Analysis, dpi: float) -> Grey:
     printed = _printed(bridge, wide_bridge)
     if printed is not None:
         bridge[printed] = wide_bridge[printed]
-    is_paper = np.asarray(small >= bridge * (1.0 - TOLERANCE_SHARE), dtype=np.float32)
+    inked = cv2.resize(analysis.ink.view(np.uint8) * np.uint8(255), small.shape[::-1], interpolation=cv2.INTER_AREA)
+    is_paper = np.asarray((small >= bridge * (1.0 - TOLERANCE_SHARE)) & (inked < INKED_LEVEL), dtype=np.float32)
     window = px(narrow_mm)
     share = _mean(is_paper, window)
     level = np.where(

@@ -387,9 +387,7 @@ def test_scans_go_along_bit_for_bit_when_the_profile_says_so(delivered: House) -
     assert len(dropped & set(sent)) >= 4
 
 
-def test_a_page_is_shown_as_it_came_and_as_it_went_with_all_that_was_measured(
-    delivered: House, tmp_path: Path
-) -> None:
+def test_a_page_is_shown_as_it_came_and_as_it_went_with_all_that_was_measured(delivered: House, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
     shown = delivered.ask_here("page", "show", ORDER, "box-1", "1", "--picture", picture)
     assert shown["file"] == "0001.tif"

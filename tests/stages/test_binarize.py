@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from fixtures import pages, scanner
 from stages import binarize as module
 from stages import read
 from stages.binarize import Settings, binarize
@@ -380,3 +381,29 @@ def test_a_wrong_resolution_in_the_file_costs_no_letters(dpi: int) -> None:
     page = binarize(page_of(scanned(truth, noise=2), dpi), Settings())
     assert page.is_bitonal
     assert f_measure(truth < 128, ~page.pixels.astype(bool)) > 0.9
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pages.typescript(seed=4, unevenness=1.5), pages.letter(seed=2, size_pt=7.5)],
+    ids=["typescript of uneven strokes", "7.5-point print"],
+)
+def test_not_one_full_stop_of_a_faint_page_is_lost(page: pages.DrawnPage) -> None:
+    scan = scanner.scanned(page, tint=235, contrast=0.17, shading=0.1, blur_mm=0.07, noise_levels=5)
+    part = np.s_[300:1300]
+    ink = ~binarize(page_of(scan.pixels[part].copy()), Settings()).pixels.astype(bool)
+    truth = np.asarray(page.pixels)[part] < 128
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(truth.view(np.uint8), connectivity=8)
+    kept = np.bincount(labels[truth & ink], minlength=count)
+    marks = stats[:, cv2.CC_STAT_AREA] >= 6
+    marks[0] = False
+    assert marks.sum() > 200
+    assert not np.any(marks & (kept < 0.25 * stats[:, cv2.CC_STAT_AREA]))
+
+
+@pytest.mark.parametrize("noise", [2, 5])
+@pytest.mark.parametrize("level", [100, 180, 230])
+def test_dark_grainy_paper_without_writing_does_not_become_black(level: int, noise: int) -> None:
+    empty = np.random.default_rng(1).normal(level, noise, (900, 800)).clip(0, 255).astype(np.uint8)
+    page = binarize(page_of(empty), Settings())
+    assert not page.is_bitonal or np.mean(~page.pixels.astype(bool)) < 0.001

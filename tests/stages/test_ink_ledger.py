@@ -104,3 +104,15 @@ def test_a_despeckled_page_of_print_loses_no_letter() -> None:
     page = PageImage(pixels=text_page(lines=20) > 128, dpi=DPI)
     clean = settled(page, despeckle(page, DespeckleSettings()), "despeckle")
     assert clean.readings.get("despeckle.letters_lost", 0) == 0
+
+
+def test_the_shadow_of_a_white_hole_may_go_and_a_letter_beside_it_may_not() -> None:
+    grey = text_page(lines=20)
+    cv2.ellipse(grey, (60, 800), (17, 17), 0, 20, 110, 60, 2)
+    page = PageImage(pixels=grey, dpi=DPI)
+    place_mm = [60 * 25.4 / DPI, 800 * 25.4 / DPI]
+    filled = _wiped(page, 35, 775, 85, 825).with_readings("holes", places_mm=place_mm)
+    assert settled(page, filled, "holes").pixels is filled.pixels
+    beside = PageImage(pixels=words_on(grey, "a", (78, 790)), dpi=DPI)
+    wiped = _wiped(beside, 35, 775, 100, 825).with_readings("holes", places_mm=place_mm)
+    assert settled(beside, wiped, "holes").pixels is beside.pixels
