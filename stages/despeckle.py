@@ -97,9 +97,9 @@ class Settings(StageSettings):
     """
 
     safe_mm: float = Field(0.62, gt=0, le=2)
-    cautious_ink_fraction: float = Field(0.01, ge=0, le=1)
+    cautious_ink_fraction: float = Field(0.003, ge=0, le=1)
     cautious_marks: int = Field(2000, ge=0)
-    most_ink_fraction: float = Field(0.03, ge=0, le=1)
+    most_ink_fraction: float = Field(0.01, ge=0, le=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
