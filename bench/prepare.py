@@ -31,7 +31,7 @@ from stages.read import read_page
 T = TypeVar("T")
 
 ROUNDS = 3
-PAGES = 8
+PAGES = 6
 WHOLE = "all of prepare"
 UNPAPER = "unpaper"
 
