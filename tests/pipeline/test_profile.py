@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.bureau import Bureau
 from pipeline.model import Priority, Service
-from pipeline.profile import BadProfile, load_profile, load_profiles, profile_from_json
+from pipeline.profile import BadProfile, PackageRules, load_profile, load_profiles, profile_from_json
 from pipeline.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,3 +141,18 @@ def test_an_order_keeps_its_profile_when_the_file_changes(tmp_path: Path) -> Non
         assert again.profiles["work"].digest != profile.digest
     finally:
         again.close()
+
+
+@pytest.mark.parametrize(
+    ("scans", "coloured_mm2", "taken"),
+    [
+        ("none", 50.0, False),
+        ("coloured", 50.0, True),
+        ("coloured", 1.5, False),
+        ("coloured", None, False),
+        ("all", None, True),
+    ],
+)
+def test_the_scan_goes_along_where_colour_means_something(scans: str, coloured_mm2: float | None, taken: bool) -> None:
+    rules = PackageRules.model_validate({"scans": scans})
+    assert rules.takes_scan({"quality.coloured_ink_mm2": coloured_mm2}) is taken
