@@ -130,11 +130,7 @@ def ways() -> dict[str, Cleaner]:
         "Platen": lambda page: crop(page, Settings()),
         "Platen, copy to read": lambda page: crop(page, Settings(blotches=True)),
     }
-    try:
-        peers.unpaper()
-    except peers.NoPeer as missing:
-        print(f"Left out: {missing}")
-    else:
+    if peers.has_unpaper():
         chosen["unpaper"] = unpapered
     return chosen
 

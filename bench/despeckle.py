@@ -133,11 +133,7 @@ def cpu_s() -> float:
 def cleaners() -> dict[str, Callable[[PageImage], tuple[Mask, bool]]]:
     """Ways of cleaning: ink in what they leave, and whether they kept their hands off."""
     ways: dict[str, Callable[[PageImage], tuple[Mask, bool]]] = {"Platen": _platen, "median 3 x 3": _median}
-    try:
-        peers.unpaper()
-    except peers.NoPeer as missing:
-        print(f"Left out: {missing}")
-    else:
+    if peers.has_unpaper():
         ways["unpaper, its defaults"] = _unpaper
     return ways
 

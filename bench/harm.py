@@ -107,14 +107,15 @@ def run() -> None:
 def _harms(profile: Profile, scratch: Path) -> Iterator[Harm]:
     for number, path in enumerate(real_files()):
         try:
-            upright = orient(read_page(path, 0, profile.read), OrientSettings())
-            done = convert_page(_job(path, profile, scratch, f"{number:03}"), profile, path.name)
+            scan = read_page(path, 0, profile.read)
+            job = PrepareJob.by(profile, path, 0, folder=scratch, name=f"{number:03}")
+            upright = orient(scan, OrientSettings())
+            done = convert_page(job, profile, path.name)
         except Refusal as refusal:
             print(f"Held: {path.name}: {refusal}")
             continue
         delivered = read_page_file(done.image, dpi=float(str(done.readings["page.dpi"])))
         to_scan = places_of(done.readings["page.to_scan"])
-        scan = read_page(path, 0, profile.read)
         picture = scratch / f"{number:03}-picture.png"
         Image.fromarray(before_and_after(scan, delivered, to_scan).pixels).save(picture)
         words, lost = _words_lost(upright, delivered, to_scan, done)
@@ -125,19 +126,6 @@ def real_files() -> list[Path]:
     """Every real scan that Platen can read."""
     files = [path for folder in FOLDERS for path in sorted(REAL_SCANS.glob(f"{folder}/*"))]
     return [path for path in files if path.is_file() and is_supported(path) and "_gt" not in path.stem]
-
-
-def _job(path: Path, profile: Profile, folder: Path, name: str) -> PrepareJob:
-    return PrepareJob(
-        source=path,
-        page_index=0,
-        read=profile.read,
-        calls=profile.page,
-        delivery=profile.delivery,
-        waived=frozenset(),
-        folder=folder,
-        name=name,
-    )
 
 
 def _words_lost(

@@ -182,10 +182,7 @@ def hole_free(count: int) -> Iterator[tuple[str, PageImage]]:
 
 def print_unpaper() -> None:
     """Holes that unpaper's filters for black areas take away, beside ours, on some of the punched pages."""
-    try:
-        peers.unpaper()
-    except peers.NoPeer as missing:
-        print(f"Left out: {missing}")
+    if not peers.has_unpaper():
         return
     gone, total, n = {"Platen": 0, "unpaper": 0}, 0, 0
     for number in range(0, UNPAPER_PAGES * 4, 4):  # black lids, which unpaper knows best

@@ -48,6 +48,16 @@ def unpaper() -> str:
     return found
 
 
+def has_unpaper() -> bool:
+    """Whether unpaper is installed; says so if it is not."""
+    try:
+        unpaper()
+    except NoPeer as missing:
+        print(f"Left out: {missing}")
+        return False
+    return True
+
+
 def python() -> str:
     """The Python that has the peers' libraries (OCRmyPDF, doxapy, jdeskew), installed on first use."""
     complete = PEERS / ".complete"

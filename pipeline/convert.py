@@ -16,15 +16,12 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
         prepared = bureau.sandbox.call(
             "Preparing the page",
             prepare_file,
-            PrepareJob(
-                source=bureau.store.path(page.source),
-                page_index=page.index_in_file,
-                read=profile.read,
-                calls=profile.page,
-                delivery=profile.delivery,
-                waived=bureau.ledger.waived(task.kind, task.subject_id),
+            PrepareJob.by(
+                profile,
+                bureau.store.path(page.source),
+                page.index_in_file,
                 folder=folder,
-                name="page",
+                waived=bureau.ledger.waived(task.kind, task.subject_id),
             ),
         )
         digest = bureau.store.take_file(prepared.file)

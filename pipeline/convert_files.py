@@ -136,16 +136,7 @@ def _sources(inputs: Sequence[Path], out: Path, sandbox: Sandbox) -> Iterator[_S
 def _convert_one(
     sandbox: Sandbox, source: _Source, profile: Profile, scratch: Path, number: int
 ) -> ConvertedPage | HeldPage:
-    job = PrepareJob(
-        source=source.path,
-        page_index=source.index,
-        read=profile.read,
-        calls=profile.page,
-        delivery=profile.delivery,
-        waived=frozenset(),
-        folder=scratch,
-        name=f"{number:06d}",
-    )
+    job = PrepareJob.by(profile, source.path, source.index, folder=scratch, name=f"{number:06d}")
     try:
         if source.refusal is not None:
             raise source.refusal

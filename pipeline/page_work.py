@@ -36,6 +36,29 @@ class PrepareJob:
     folder: Path
     name: str
 
+    @classmethod
+    def by(
+        cls,
+        profile: Profile,
+        source: Path,
+        page_index: int,
+        *,
+        folder: Path,
+        name: str = "page",
+        waived: frozenset[str] = frozenset(),
+    ) -> PrepareJob:
+        """The job as a profile says."""
+        return cls(
+            source=source,
+            page_index=page_index,
+            read=profile.read,
+            calls=profile.page,
+            delivery=profile.delivery,
+            waived=waived,
+            folder=folder,
+            name=name,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:

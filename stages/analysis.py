@@ -78,7 +78,7 @@ def analysis_of(page: PageImage) -> Analysis:
 
 
 def _analyse(page: PageImage) -> Analysis:
-    grey, scale = _reduced(page.grey(), page.dpi)
+    grey, scale = reduced(page.grey(), page.dpi)
     dpi = page.dpi / scale
     parts = ink_parts(grey, dpi)
     return Analysis(
@@ -92,7 +92,7 @@ def _analyse(page: PageImage) -> Analysis:
     )
 
 
-def _reduced(grey: npt.NDArray[np.uint8], dpi: float) -> tuple[npt.NDArray[np.uint8], float]:
+def reduced(grey: npt.NDArray[np.uint8], dpi: float) -> tuple[npt.NDArray[np.uint8], float]:
     """The page at `ANALYSIS_DPI` or below by area averaging, and the factor it was reduced by."""
     rows, cols = grey.shape
     scale = max(1.0, dpi / ANALYSIS_DPI, math.sqrt(rows * cols / (ANALYSIS_MAX_MEGAPIXELS * 1e6)))
@@ -108,14 +108,19 @@ def _reduced(grey: npt.NDArray[np.uint8], dpi: float) -> tuple[npt.NDArray[np.ui
     return np.asarray(cv2.resize(used, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
 
 
+def ink_of(grey: npt.NDArray[np.uint8], dpi: float) -> npt.NDArray[np.bool_]:
+    """What is darker than its surroundings, as in `ink_parts`, without its parts."""
+    window = max(3, round(INK_WINDOW_MM * dpi / MM_PER_INCH)) | 1
+    depth = cv2.subtract(cv2.blur(grey, (window, window)), grey)
+    return np.asarray(depth > INK_DEPTH_LEVELS, dtype=np.bool_)
+
+
 def ink_parts(grey: npt.NDArray[np.uint8], dpi: float) -> InkParts:
     """What is darker than its surroundings, whatever the shading, and its connected parts (8 neighbours).
 
     Only the rim of a dark area wider than `INK_WINDOW_MM` is ink: such an area has no darker side.
     """
-    window = max(3, round(INK_WINDOW_MM * dpi / MM_PER_INCH)) | 1
-    depth = cv2.subtract(cv2.blur(grey, (window, window)), grey)
-    ink = depth > INK_DEPTH_LEVELS
+    ink = ink_of(grey, dpi)
     # Grana's block labelling took half the time of the default on 150-dpi pages of the real scans.
     _, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(
         ink.view(np.uint8), 8, cv2.CV_32S, cv2.CCL_GRANA

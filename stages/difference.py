@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import ANALYSIS_DPI, ink_parts
+from stages.analysis import ANALYSIS_DPI, ink_of
 from stages.page_image import MM_PER_INCH, PageImage
 from stages.places import Places, taken_over
 
@@ -37,7 +37,7 @@ def before_and_after(scan: PageImage, delivered: PageImage, to_scan: Places) -> 
 
 def difference(before: Levels, after: Levels, *, dpi: float) -> Levels:
     """Two grey pictures of the same size and place as one in RGB: red was removed, blue was added."""
-    inks = [ink_parts(grey, dpi).ink for grey in (before, after)]
+    inks = [ink_of(grey, dpi) for grey in (before, after)]
     # a stroke that came out a little thinner or wider is the same stroke
     near = [cv2.dilate(ink.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for ink in inks]
     shade = 255 - KEPT_SHADE * (255 - np.minimum(before, after).astype(np.float32))

@@ -15,14 +15,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, analysis_of, letter_like
+from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, analysis_of, ink_of, letter_like, reduced
 from stages.lid import lid_of
 from stages.page_image import MM_PER_INCH, PageImage
 
 DEEP_SHARE = 0.4  # of the depth of most ink: lighter marks are bleed-through, stains and grain
 DEEP_PERCENTILE = 75
-INK_KEPT_LEVELS = 18  # as in the analysis: what is so much darker than its surroundings is still there
-INK_WINDOW_MM = 2.5
 LETTER_LOST_SHARE = 0.5
 LID_SHARE = 0.9  # a word that runs up to the lid is a word
 HOLE_REACH_MM = 5.0  # the largest holes measure 8 mm across, with their shadow
@@ -59,16 +57,15 @@ LIMITS: Mapping[str, Limit] = {
 class InkMoved(NamedTuple):
     """What became of the letters; shares are of the ink of all letters before.
 
-    `letters_lost` are letters of which most is gone, `largest_lost_mm` is the longer side of the largest of them.
+    `letters_lost` are letters of which most is gone.
     """
 
     letters: int
     lost_fraction: float
     letters_lost: int
-    largest_lost_mm: float
 
 
-NOTHING_MOVED = InkMoved(0, 0.0, 0, 0.0)
+NOTHING_MOVED = InkMoved(0, 0.0, 0)
 
 
 def settled(before: PageImage, after: PageImage, stage: str) -> PageImage:
@@ -109,12 +106,10 @@ def ink_moved(before: PageImage, after: PageImage, *, least_height: float = 0.0)
         lost_px = _lost_beyond_frame(view, numbers, before, after)
     area = view.stats[:, AREA]
     gone = numbers[lost_px[numbers] > LETTER_LOST_SHARE * area[numbers]]
-    sides = np.maximum(view.stats[gone, WIDTH], view.stats[gone, HEIGHT])
     return InkMoved(
         letters=int(numbers.size),
         lost_fraction=float(lost_px[numbers].sum() / area[numbers].sum()),
         letters_lost=int(gone.size),
-        largest_lost_mm=float(sides.max(initial=0) * MM_PER_INCH / view.dpi),
     )
 
 
@@ -159,12 +154,8 @@ def _in_holes(view: Analysis, page: PageImage) -> npt.NDArray[np.bool_]:
 
 def _lost_in_place(view: Analysis, letters: npt.NDArray[np.bool_], after: PageImage) -> npt.NDArray[np.int64]:
     """Ink pixels of each component that have no ink near them any more."""
-    rows, cols = view.grey.shape
-    used = after.grey()[: round(rows * view.scale), : round(cols * view.scale)]
-    grey = used if view.scale == 1.0 else cv2.resize(used, (cols, rows), interpolation=cv2.INTER_AREA)
-    window = round(INK_WINDOW_MM * view.dpi / MM_PER_INCH) | 1
-    ink = cv2.subtract(cv2.blur(grey, (window, window)), grey) > INK_KEPT_LEVELS
-    near = cv2.dilate(ink.astype(np.uint8), np.ones((3, 3), np.uint8))
+    grey, _ = reduced(after.grey(), after.dpi)  # on the same grid, as size and dpi are the same
+    near = cv2.dilate(ink_of(grey, view.dpi).view(np.uint8), np.ones((3, 3), np.uint8))
     lost = view.labels[view.ink & (near == 0)]
     counts = np.bincount(lost, minlength=len(view.stats))
     counts[~letters] = 0

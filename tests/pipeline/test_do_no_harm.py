@@ -27,17 +27,7 @@ def _job(folder: Path, page: np.ndarray, *, dpi: float = 300.0, profile: str = "
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "scan.tif"
     Image.fromarray(page).save(source, compression="tiff_lzw", dpi=(dpi, dpi))
-    chosen = load_profile(PROFILES / f"{profile}.toml")
-    return PrepareJob(
-        source=source,
-        page_index=0,
-        read=chosen.read,
-        calls=chosen.page,
-        delivery=chosen.delivery,
-        waived=frozenset(),
-        folder=folder,
-        name="page",
-    )
+    return PrepareJob.by(load_profile(PROFILES / f"{profile}.toml"), source, 0, folder=folder)
 
 
 def _page(prepared: Prepared) -> PageImage:
