@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.bureau import Bureau
 from pipeline.model import PageId, Task
-from pipeline.page_work import PrepareJob, RecognizeJob, places_of, prepare_file, recognize_file
+from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -43,15 +43,13 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
     recognized = bureau.sandbox.call(
         "Reading the page",
         recognize_file,
-        RecognizeJob(
-            prepared=bureau.store.path(page.prepared),
-            dpi=page.dpi,
-            calls=profile.recognize,
+        RecognizeJob.by(
+            profile,
+            bureau.store.path(page.source),
+            page.index_in_file,
+            bureau.store.path(page.prepared),
+            page.readings,
             waived=bureau.ledger.waived(task.kind, task.subject_id),
-            scan=bureau.store.path(page.source),
-            page_index=page.index_in_file,
-            read=profile.read,
-            to_scan=places_of(page.readings["page.to_scan"]),
         ),
     )
     text = recognized.text

@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.film import FilmSettings
 from pipeline.model import Exclusion, Readings, Service
 from stages.catalogue import PAGE_STAGES, Stage
+from stages.ink_ledger import ink_taken
 from stages.ocr import Settings as OcrSettings
 from stages.read import Settings as ReadSettings
 from stages.settings import StageSettings
 
+READ_AGAIN_INK = 0.002  # IMAGING 3, rule 7
 COLOURED_INK_MM2 = 2.0  # IMAGING 3, rule 8: from here on colour is no accident
 
 
@@ -133,10 +135,28 @@ class PackageRules(_Rules):
 
 
 class QualityRules(_Rules):
-    """When a whole batch waits for a person."""
+    """When a whole batch waits for a person, and which pages are read a second time, as they were scanned.
+
+    A page of which the second reading has more than `max_words_lost_fraction` that the delivered page has not is read
+    better, or held.
+    """
 
     max_held_fraction: float = Field(0.2, gt=0, le=1)
     min_held_pages: int = Field(5, ge=1, description="fewer held pages never hold a batch")
+    read_again_one_in: int = Field(50, ge=0, description="pages; 1: every page, 0: none")
+    max_words_lost_fraction: float = Field(0.03, gt=0, le=1)
+
+    def reads_again(self, file_name: str, page_index: int, readings: Readings) -> bool:
+        """Whether this page is in the sample, or lost so much ink that it is read again in any case.
+
+        The sample is drawn by the file's name, so that the same page is always in it or never.
+        """
+        if self.read_again_one_in == 0:
+            return False
+        drawn = hashlib.sha256(f"{file_name}:{page_index}".encode()).digest()
+        if int.from_bytes(drawn[:8]) % self.read_again_one_in == 0:
+            return True
+        return ink_taken(readings) > READ_AGAIN_INK
 
 
 class BillingRules(_Rules):

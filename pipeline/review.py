@@ -17,6 +17,7 @@ from stages.errors import (
     ResolutionTooLow,
     SizeDoubtful,
     SkewTooLarge,
+    WordsLost,
 )
 
 RELEASABLE = frozenset(
@@ -28,6 +29,7 @@ RELEASABLE = frozenset(
         SizeDoubtful.code,
         QualityTooLow.code,
         RecognitionTimedOut.code,
+        WordsLost.code,
         TooManyHeld.code,
         PartingInDoubt.code,
         RepeatedDelivery.code,

@@ -11,6 +11,7 @@ from stages.page_image import MM_PER_INCH, PageImage
 from stages.places import Places, taken_over
 
 Levels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 REMOVED = (208, 0, 0)
 ADDED = (0, 72, 220)
@@ -25,26 +26,44 @@ def before_and_after(scan: PageImage, delivered: PageImage, to_scan: Places) -> 
     `to_scan` maps places on the delivered page to places on the scan, which is shown in the delivered page's frame:
     straight and upright. In the difference ink that was removed is red, ink that was added blue, what stayed grey.
     """
-    shape = (delivered.height_px, delivered.width_px, *scan.pixels.shape[2:])
-    source = scan.grey() if scan.is_bitonal else np.asarray(scan.pixels, dtype=np.uint8)
-    laid = PageImage(pixels=taken_over(source, to_scan, np.empty(shape, np.uint8)), dpi=delivered.dpi)
-    before, after = (_small(page) for page in (laid, delivered))
-    dpi = min(ANALYSIS_DPI, delivered.dpi)
+    before, after, dpi = _side_by_side(scan, delivered, to_scan)
     changed = difference(_grey(before), _grey(after), dpi=dpi)
     gap = np.full((before.shape[0], max(1, round(GAP_MM * dpi / MM_PER_INCH)), 3), GAP_LEVEL, np.uint8)
     return PageImage(pixels=np.hstack([before, gap, after, gap, changed]), dpi=dpi)
 
 
+def ink_removed(scan: PageImage, delivered: PageImage, to_scan: Places) -> tuple[Mask, Mask, float]:
+    """The scan's ink in the delivered page's frame, which of it is not on that page, and the maps' resolution in dpi.
+
+    `to_scan` as in `before_and_after`.
+    """
+    before, after, dpi = _side_by_side(scan, delivered, to_scan)
+    (ink, _), (_, near) = (_ink_and_near(_grey(picture), dpi) for picture in (before, after))
+    return ink, ink & ~near, dpi
+
+
 def difference(before: Levels, after: Levels, *, dpi: float) -> Levels:
     """Two grey pictures of the same size and place as one in RGB: red was removed, blue was added."""
-    inks = [ink_of(grey, dpi) for grey in (before, after)]
-    # a stroke that came out a little thinner or wider is the same stroke
-    near = [cv2.dilate(ink.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for ink in inks]
+    inks, near = zip(*(_ink_and_near(grey, dpi) for grey in (before, after)), strict=True)
     shade = 255 - KEPT_SHADE * (255 - np.minimum(before, after).astype(np.float32))
     picture = np.repeat(shade.astype(np.uint8)[..., None], 3, axis=2)
     picture[inks[0] & ~near[1]] = REMOVED
     picture[inks[1] & ~near[0]] = ADDED
     return picture
+
+
+def _side_by_side(scan: PageImage, delivered: PageImage, to_scan: Places) -> tuple[Levels, Levels, float]:
+    """Scan and page in RGB, both in the page's frame, and their resolution: the analysis' own, or the page's."""
+    shape = (delivered.height_px, delivered.width_px, *scan.pixels.shape[2:])
+    source = scan.grey() if scan.is_bitonal else np.asarray(scan.pixels, dtype=np.uint8)
+    laid = PageImage(pixels=taken_over(source, to_scan, np.empty(shape, np.uint8)), dpi=delivered.dpi)
+    return _small(laid), _small(delivered), min(ANALYSIS_DPI, delivered.dpi)
+
+
+def _ink_and_near(grey: Levels, dpi: float) -> tuple[Mask, Mask]:
+    """The ink of a picture, and where any is near: a stroke a little thinner or wider is the same stroke."""
+    ink = ink_of(grey, dpi)
+    return ink, cv2.dilate(ink.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def _small(page: PageImage) -> Levels:

@@ -216,3 +216,18 @@ class SizeDoubtful(Refusal):
             "release the page if the sheet is of that size.",
             likely_dpi=round(likely_dpi, 1),
         )
+
+
+class WordsLost(Refusal):
+    """Words of the scan are gone from the page that was made of it."""
+
+    code = "words-lost"
+
+    def __init__(self, gone: list[str], words: int) -> None:
+        shown = ", ".join(f"“{word}”" for word in gone[:3])
+        super().__init__(
+            f"Of the {words:,} words read on the scan {len(gone):,} are no longer on the cleaned page: {shown}. "
+            "Compare the two. Release the page if nothing of weight is missing, else rescan the sheet with more "
+            "contrast.",
+            words_gone=len(gone),
+        )

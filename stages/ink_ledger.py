@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, analysis_of, ink_of, letter_like, reduced
 from stages.lid import lid_of
-from stages.page_image import MM_PER_INCH, PageImage
+from stages.page_image import MM_PER_INCH, PageImage, Reading
 
 DEEP_SHARE = 0.4  # of the depth of most ink: lighter marks are bleed-through, stains and grain
 DEEP_PERCENTILE = 75
@@ -86,6 +86,17 @@ def settled(before: PageImage, after: PageImage, stage: str) -> PageImage:
         page = page.with_readings("ink", rolled_back=[*(undone if isinstance(undone, list) else []), stage])
     return page.with_readings(
         stage, ink_lost_fraction=moved.lost_fraction, letters_lost=moved.letters_lost, rolled_back=too_much
+    )
+
+
+def ink_taken(readings: Mapping[str, Reading]) -> float:
+    """Share of the letters' ink that all steps on a page took together, those undone left out."""
+    return sum(
+        lost
+        for name, lost in readings.items()
+        if name.endswith(".ink_lost_fraction")
+        and isinstance(lost, (int, float))
+        and not readings[f"{name.partition('.')[0]}.rolled_back"]
     )
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 from pydantic import Field
 
 from stages.analysis import InkParts, analysis_of, ink_parts
-from stages.page_image import MM_PER_INCH, Affine, PageImage, Pixels
+from stages.page_image import MM_PER_INCH, PageImage
+from stages.places import quarter_turned
 from stages.settings import StageSettings
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def orient(page: PageImage, settings: Settings) -> PageImage:
     )
     if not settings.turn or decision.quarter_turns == 0:
         return measured
-    pixels, moved_by = _turned(page.pixels, decision.quarter_turns)
+    pixels, moved_by = quarter_turned(page.pixels, decision.quarter_turns)
     return measured.with_pixels(pixels, moved_by=moved_by)
 
 
@@ -346,13 +347,3 @@ def _skew_of(centres: npt.NDArray[np.float64], size_px: float) -> float:
             if score > best_score:
                 best_deg, best_score = float(angle_deg), score
     return best_deg
-
-
-def _turned(pixels: Pixels, quarter_turns: int) -> tuple[Pixels, Affine]:
-    """The pixels turned counter-clockwise once, twice or thrice, and the map from places on them to places before."""
-    rows, cols = pixels.shape[:2]
-    if quarter_turns == 1:
-        return pixels.swapaxes(0, 1)[::-1].copy(), Affine(0, -1, cols, 1, 0, 0)
-    if quarter_turns == 2:
-        return pixels[::-1, ::-1].copy(), Affine(-1, 0, cols, 0, -1, rows)
-    return pixels[::-1].swapaxes(0, 1).copy(), Affine(0, 1, 0, -1, 0, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, TypeVar, overload
+from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import cv2
 import numpy as np
@@ -160,6 +160,22 @@ class Bent:
 Places: TypeAlias = Affine | Bent
 
 IDENTITY = Affine()
+
+
+def quarter_turned(pixels: npt.NDArray[Any], quarter_turns: int) -> tuple[npt.NDArray[Any], Affine]:
+    """An image turned counter-clockwise so many times, and the map from places on it to places before.
+
+    `pixels` is `(rows, cols)` or `(rows, cols, 3)`; they are only moved.
+    """
+    rows, cols = pixels.shape[:2]
+    match quarter_turns % 4:
+        case 1:
+            return pixels.swapaxes(0, 1)[::-1].copy(), Affine(0, -1, cols, 1, 0, 0)
+        case 2:
+            return pixels[::-1, ::-1].copy(), Affine(-1, 0, cols, 0, -1, rows)
+        case 3:
+            return pixels[::-1].swapaxes(0, 1).copy(), Affine(0, 1, 0, -1, 0, rows)
+    return pixels, IDENTITY
 
 
 def places_from(numbers: Sequence[float]) -> Places:
