@@ -8,6 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from fixtures.typefaces import Face
@@ -116,3 +117,13 @@ def bitonal_page(grey: Grey, *, dpi: float = DPI, threshold: int = 128) -> PageI
 def colour_page(grey: Grey, *, tint: tuple[float, float, float] = (1.0, 0.96, 0.85), dpi: float = DPI) -> PageImage:
     """A page image in colour, on tinted paper."""
     return PageImage(pixels=(grey[..., None] * np.array(tint)).astype(np.uint8), dpi=dpi)
+
+
+@st.composite
+def slivers(draw: st.DrawFn, *, most_px: int = 70) -> PageImage:
+    """Tiny pages of noise, of every kind and at every resolution, right or wrong."""
+    rows, cols = draw(st.integers(1, most_px)), draw(st.integers(1, most_px))
+    kind = draw(st.sampled_from(["grey", "colour", "bitonal"]))
+    shape = (rows, cols, 3) if kind == "colour" else (rows, cols)
+    pixels = np.random.default_rng(draw(st.integers(0, 3))).integers(0, 256, shape, dtype=np.uint8)
+    return PageImage(pixels=pixels > 127 if kind == "bitonal" else pixels, dpi=draw(st.floats(1.0, 3000.0)))

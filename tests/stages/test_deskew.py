@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from stages.deskew import Settings, deskew
@@ -25,6 +24,7 @@ from tests.stages.drawn_pages import (
     grey_page,
     on_lid,
     photo,
+    slivers,
     text_page,
     turned,
     words_on,
@@ -384,17 +384,8 @@ def test_leaves_that_lean_the_same_way_are_turned_if_that_levels_both() -> None:
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
-@given(
-    rows=st.integers(1, 70),
-    cols=st.integers(1, 70),
-    dpi=st.floats(1.0, 3000.0),
-    kind=st.sampled_from(["grey", "colour", "bitonal"]),
-    seed=st.integers(0, 3),
-)
-def test_slivers_and_wrong_resolutions_pass_unharmed(rows: int, cols: int, dpi: float, kind: str, seed: int) -> None:
-    shape = (rows, cols, 3) if kind == "colour" else (rows, cols)
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    page = PageImage(pixels=pixels > 127 if kind == "bitonal" else pixels, dpi=dpi)
+@given(page=slivers())
+def test_slivers_and_wrong_resolutions_pass_unharmed(page: PageImage) -> None:
     after = deskew(page, Settings())
     assert after.readings["deskew.turned"] is False
     assert not math.isnan(_angle(after))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from fixtures.curl import Curl, CurledPage, curled
 from fixtures.pages import DrawnPage, drawing, form, letter, photo_page, receipt, ruled_table, two_columns, typescript
@@ -21,7 +20,7 @@ from stages.page_image import IDENTITY, PageImage
 from stages.places import taken_over
 from stages.read import Settings as ReadSettings
 from stages.read import read_page
-from tests.stages.drawn_pages import Grey, blank_page, colour_page, grey_page, photo, text_page, turned
+from tests.stages.drawn_pages import Grey, blank_page, colour_page, grey_page, photo, slivers, text_page, turned
 
 DPI = 150.0
 DEPTHS_MM = {Curl.SPINE_LEFT: 6.0, Curl.SPINE_RIGHT: 7.0, Curl.DAMP: 1.5, Curl.SWAY: 1.5, Curl.BOW: 3.0}
@@ -257,17 +256,8 @@ def test_a_painted_lid_does_not_keep_a_curled_page_from_being_bent() -> None:
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
-@given(
-    rows=st.integers(1, 70),
-    cols=st.integers(1, 70),
-    dpi=st.floats(1.0, 3000.0),
-    kind=st.sampled_from(["grey", "colour", "bitonal"]),
-    seed=st.integers(0, 3),
-)
-def test_slivers_and_wrong_resolutions_pass_unharmed(rows: int, cols: int, dpi: float, kind: str, seed: int) -> None:
-    shape = (rows, cols, 3) if kind == "colour" else (rows, cols)
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    page = PageImage(pixels=pixels > 127 if kind == "bitonal" else pixels, dpi=dpi)
+@given(page=slivers())
+def test_slivers_and_wrong_resolutions_pass_unharmed(page: PageImage) -> None:
     assert dewarp(page, Settings()).pixels is page.pixels
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
 from fixtures.pages import blank, drawing, letter, photo_page
 from fixtures.typefaces import font as font_of
@@ -24,6 +23,7 @@ from tests.stages.drawn_pages import (
     blank_page,
     colour_page,
     grey_page,
+    slivers,
     text_page,
 )
 
@@ -164,17 +164,8 @@ def test_the_paper_format_is_named(inches: tuple[float, float], name: str) -> No
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
-@given(
-    rows=st.integers(1, 120),
-    cols=st.integers(1, 120),
-    dpi=st.floats(1.0, 3000.0),
-    kind=st.sampled_from(["grey", "colour", "bitonal"]),
-    seed=st.integers(0, 3),
-)
-def test_slivers_and_wrong_resolutions_pass_unharmed(rows: int, cols: int, dpi: float, kind: str, seed: int) -> None:
-    shape = (rows, cols, 3) if kind == "colour" else (rows, cols)
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    page = PageImage(pixels=pixels > 127 if kind == "bitonal" else pixels, dpi=dpi)
+@given(page=slivers(most_px=120))
+def test_slivers_and_wrong_resolutions_pass_unharmed(page: PageImage) -> None:
     assert quality(page, Settings()).pixels is page.pixels
 
 
