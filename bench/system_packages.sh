@@ -21,6 +21,8 @@ if [ "${1:-run}" = test ]; then
     [java]="default-jre-headless"
     [mvn]="maven"
     [/usr/lib/postgresql/*/bin/postgres]="postgresql"
+    [redis-server]="redis-server"
+    [/usr/lib/rabbitmq/bin/rabbitmq-server]="rabbitmq-server"
   )
 fi
 

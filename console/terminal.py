@@ -38,19 +38,19 @@ from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import is_junk, ticket_for, was_taken
 from pipeline.ledger import HeldNoLonger, LedgerUnusable, OrderNotOpen, UnknownOrder
-from pipeline.model import Hold, Priority, Service
+from pipeline.model import QUEUES, Hold, Priority, Service
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
-from pipeline.settings import Settings
+from pipeline.settings import EMBEDDED, Settings
 from pipeline.statement import ChargedDelivery, deliveries_of_month
 from pipeline.tasks import do_task
 from pipeline.verification import verify
 from stages.errors import Refusal
 from stages.sheets import Ticket
-from workers.floor import run_floor
 
 HELD_EXIT = 3
 HEARTBEAT_S = 3.0
+STOP_TIMEOUT_MS = 25_000  # a worker that is told to stop gives back what is not done by then
 MOST_PAGES = 1_000_000_000
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
@@ -349,6 +349,8 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Pages at the same time.")] = None,
 ) -> None:
     """Watch the inbox and work, here."""
+    from workers.floor import run_floor  # here and below: loading it connects this process to the broker
+
     with _bureau() as bureau:
         bureau.check_languages()
         with _progress("pages") as (progress, bar):
@@ -372,6 +374,43 @@ def up(
     """Work until stopped. The web console is not built yet; until it is, this is `platen run`."""
     err.print(f"The web console (port {port}) is not built yet: this runs watcher and workers. Ctrl-C stops.")
     run(until_idle=False, workers=workers)
+
+
+@app.command()
+def watch() -> None:
+    """Only watch the inbox; workers elsewhere do what is found."""
+    from workers.floor import run_watcher
+
+    with _bureau() as bureau:
+        run_watcher(bureau)
+
+
+@app.command()
+def feed() -> None:
+    """Only feed the shared broker (Redis, RabbitMQ). Several may run; one leads."""
+    from workers.floor import run_feeder
+
+    if Settings().broker_url == EMBEDDED:
+        raise typer.BadParameter("PLATEN_BROKER_URL is embedded: every worker feeds itself")
+    with _bureau() as bureau:
+        run_feeder(bureau)
+
+
+@app.command()
+def worker(
+    workers: Annotated[int | None, typer.Option(min=1, help="Pages at the same time.")] = None,
+    queue: Annotated[list[str] | None, typer.Option(help="Only this queue: pages, documents.")] = None,
+) -> None:
+    """Only work, under Dramatiq's own command; start as many as there are machines."""
+    for name in queue or []:
+        if name not in QUEUES:
+            raise typer.BadParameter(f"there is no queue {name}; there are {', '.join(QUEUES)}")
+    program = str(Path(sys.executable).with_name("dramatiq"))
+    arguments = [
+        program, "workers.actors", "--processes", "1", "--threads", str(workers or Settings().workers),
+        "--worker-shutdown-timeout", str(STOP_TIMEOUT_MS), "--queues", *(queue or QUEUES),
+    ]  # fmt: skip
+    os.execv(program, arguments)
 
 
 @app.command()

@@ -91,6 +91,16 @@ RANKS: Mapping[TaskKind, int] = {
     TaskKind.RECOGNIZE_PAGE: 4,
 }
 
+# Queues, so that documents (memory) can be given fewer workers than pages (processor). A rank lies in one queue whole.
+QUEUES: Mapping[str, frozenset[TaskKind]] = {
+    "pages": frozenset(
+        {TaskKind.RECEIVE_BATCH, TaskKind.PREPARE_PAGE, TaskKind.ASSEMBLE_BATCH, TaskKind.RECOGNIZE_PAGE}
+    ),
+    "documents": frozenset(
+        {TaskKind.PACKAGE_DOCUMENT, TaskKind.PLAN_ROLLS, TaskKind.WRITE_ROLL, TaskKind.DELIVER_ORDER}
+    ),
+}
+
 # What a task is charged to its order's share when it is handed out; the difference to the measured seconds follows.
 EXPECTED_SECONDS: Mapping[TaskKind, float] = {
     TaskKind.RECEIVE_BATCH: 0.5,

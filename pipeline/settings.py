@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -9,10 +10,20 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HERE = Path(__file__).resolve().parent
+EMBEDDED = "embedded"
+BROKER_SCHEMES = ("redis://", "rediss://", "amqp://", "amqps://")
+CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 def _cpus() -> int:
-    return max(1, len(os.sched_getaffinity(0)))
+    """Processors that this process may use: by affinity, and by the share that its container was given."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = CGROUP_CPU.read_text().split()
+        count = min(count, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no container, or "max"
+        pass
+    return max(1, count)
 
 
 class Settings(BaseSettings):
@@ -22,7 +33,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("platen-home"), description="folder with inbox, store, outbox, film and the ledger")
     database_url: str = Field("", description="SQLAlchemy address of the ledger; empty: SQLite in the home")
-    broker_url: str = Field("embedded", description="embedded")
+    broker_url: str = Field(
+        EMBEDDED, description="embedded (each process feeds itself), redis://host:6379/0 or amqp://user:password@host"
+    )
     store_url: str = Field("", description="folder of the store; empty: store/ in the home")
     profiles: Path = Field(HERE.parent / "profiles", description="folder with profiles (*.toml) and rates/*.toml")
     workers: int = Field(default_factory=_cpus, ge=1, le=256, description="pages worked on at the same time")
@@ -54,8 +67,8 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: str) -> str:
-        if value != "embedded":
-            raise ValueError("only 'embedded' is built so far; Redis and RabbitMQ follow")
+        if value != EMBEDDED and not value.startswith(BROKER_SCHEMES):
+            raise ValueError("write embedded, redis://host:6379/0 or amqp://user:password@host:5672/")
         return value
 
     @property

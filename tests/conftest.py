@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from tests.servers import PostgreSQL, postgresql_programs, running_postgresql
+from tests.servers import (
+    PostgreSQL,
+    Server,
+    postgresql_programs,
+    rabbitmq_program,
+    running_postgresql,
+    running_rabbitmq,
+    running_redis,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_SCANS = ROOT.parent / "shared" / "real-scans"
@@ -32,8 +42,31 @@ def postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server of our own; skips where there is none, but not in CI."""
     programs = postgresql_programs()
     if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is missing; run: bench/system_packages.sh test")
-        pytest.skip("there is no PostgreSQL server on this machine (apt-get install postgresql)")
+        _missing("PostgreSQL", "postgresql")
     with running_postgresql(programs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """A Redis of our own."""
+    if shutil.which("redis-server") is None:
+        _missing("Redis", "redis-server")
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[Server]:
+    """A RabbitMQ of our own."""
+    if rabbitmq_program() is None:
+        _missing("RabbitMQ", "rabbitmq-server")
+    with running_rabbitmq() as server:
+        yield server
+
+
+def _missing(server: str, package: str) -> NoReturn:
+    """Skip, but not in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{server} is missing; run: bench/system_packages.sh test")
+    pytest.skip(f"there is no {server} server on this machine (apt-get install {package})")

@@ -1,4 +1,4 @@
-"""Servers for the tests: a private PostgreSQL cluster in a scratch folder, gone afterwards."""
+"""Servers for the tests, each private, in a scratch folder, on a free port of this machine, and gone afterwards."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -121,3 +122,116 @@ def _server_user(folder: Path) -> int | None:
     user = names.get("postgres", names["nobody"])
     os.chown(folder, user, -1)
     return user
+
+
+class Server:
+    """A broker that can be started, killed without warning, and started again with what it kept on disk."""
+
+    def __init__(self, url: str, port: int, command: list[str], *, environment: dict[str, str], folder: Path) -> None:
+        self.url = url
+        self._port = port
+        self._command = command
+        self._environment = {**os.environ, **environment}
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + _START_S
+        while not self._takes_connections():
+            said = (self._folder / "log").read_text(errors="replace")[-2000:]
+            assert self._process.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it and its children where they stand."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=_START_S)
+            self._process = None
+
+    def _takes_connections(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as talk:
+                # both say something of their own accord, or when spoken to: a port alone may be open too early
+                talk.sendall(b"PING\r\n" if self.url.startswith("redis") else b"AMQP\x00\x00\x09\x01")
+                return bool(talk.recv(1))
+        except OSError:
+            return False
+
+
+@contextmanager
+def running_redis() -> Iterator[Server]:
+    """A Redis that keeps nothing on disk: what it forgets when killed, the ledger knows."""
+    port = free_port()
+    with _scratch("platen-redis-") as folder:
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        yield from _running(Server(f"redis://127.0.0.1:{port}/0", port, command, environment={}, folder=folder))
+
+
+@contextmanager
+def running_rabbitmq() -> Iterator[Server]:
+    """A RabbitMQ node of one."""
+    port, dist, epmd = free_port(), free_port(), free_port()
+    with _scratch("platen-rabbit-") as folder:
+        environment = {
+            "HOME": str(folder),  # Erlang's cookie
+            "RABBITMQ_NODENAME": f"platen-{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(dist),
+            "ERL_EPMD_PORT": str(epmd),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "logs"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
+        }
+        (folder / "plugins").write_text("[].\n")
+        (folder / "rabbitmq.conf").write_text("disk_free_limit.absolute = 1MB\n")
+        program = str(rabbitmq_program())
+        server = Server(
+            f"amqp://guest:guest@127.0.0.1:{port}/", port, [program], environment=environment, folder=folder
+        )
+        try:
+            yield from _running(server)
+        finally:
+            subprocess.run(["epmd", "-port", str(epmd), "-kill"], capture_output=True, check=False)
+
+
+def rabbitmq_program() -> Path | None:
+    """The server's own script; the one in the path wants to become another user."""
+    found = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    return found if found.exists() else None
+
+
+def free_port() -> int:
+    """A port that nobody uses at this moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def _scratch(prefix: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

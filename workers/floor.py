@@ -1,11 +1,10 @@
-"""The embedded floor: watcher, feeder and workers in this process, on an in-memory broker and the ledger."""
+"""The floor: watcher, feeder and workers, all in this process or each in its own."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,46 +12,90 @@ from types import FrameType
 import dramatiq
 
 from pipeline.bureau import Bureau
-from workers.actors import forget_callbacks, when_finished
-from workers.broker import broker, use_bureau
+from pipeline.model import QUEUES
+from workers import actors, shift
+from workers.broker import broker, is_embedded
 from workers.feeder import Feeder
+from workers.shift import Shift
 from workers.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
-_STOP_TIMEOUT_MS = 25_000  # a page takes seconds; what is not done by then is given back and done again
+STOP_TIMEOUT_MS = 25_000  # a page takes seconds; what is not done by then is given back and done again
+WORKER_TIMEOUT_MS = 200
+LOOK_S = 0.25
+
+assert actors.ACTORS  # they declare the queues
 
 
 @contextmanager
-def open_floor(bureau: Bureau, *, workers: int) -> Iterator[tuple[Watcher, Feeder]]:
+def open_floor(bureau: Bureau, *, workers: int) -> Iterator[Watcher]:
     """Start everything; on leaving, stop it and give back what was not done."""
-    owner = uuid.uuid4().hex
-    use_bureau(bureau)
-    feeder = Feeder(bureau, owner, workers=workers)
+    at_work = Shift(bureau, threads=workers, queues=tuple(QUEUES))
+    feeder = Feeder(at_work, shared=not is_embedded)
+    at_work.when_done = feeder.done
     watcher = Watcher(bureau)
-    when_finished(feeder.finished)
+    at_work.start()
+    shift.begin(at_work)
     broker.emit_after("process_boot")
-    pool = dramatiq.Worker(broker, worker_threads=workers, worker_timeout=200)
+    pool = dramatiq.Worker(broker, worker_threads=workers, worker_timeout=WORKER_TIMEOUT_MS)
     pool.start()
     feeder.start()
     watcher.start()
     try:
-        yield watcher, feeder
+        yield watcher
     finally:
         watcher.stop()
         feeder.stop()
-        broker.flush_all()
+        if is_embedded:
+            broker.flush_all()
         bureau.sandbox.close()  # ends what is being worked on; it is given back below
-        pool.stop(timeout=_STOP_TIMEOUT_MS)
-        forget_callbacks()
-        bureau.ledger.give_back(owner)
-        bureau.ledger.unregister_worker(owner)
-        use_bureau(None)
+        pool.stop(timeout=STOP_TIMEOUT_MS)
+        shift.finish()
+        at_work.end()
         bureau.sandbox.open_again()  # the bureau goes on without a floor
 
 
 def run_floor(bureau: Bureau, *, workers: int, until_idle: bool, on_tick: Callable[[], None] | None = None) -> None:
     """Work until told to stop (SIGINT, SIGTERM), or with `until_idle` until nothing is left to do."""
+    with _told_to_stop() as stop, open_floor(bureau, workers=workers) as watcher:
+        while not stop.wait(LOOK_S):
+            try:
+                if on_tick is not None:
+                    on_tick()
+                # in this order: a delivery is announced before it stops counting as settling
+                if until_idle and not watcher.settling and not bureau.ledger.unfinished():
+                    break
+            except Exception:
+                # the ledger may be away for a moment; watcher and feeder wait for it too
+                log.exception("looking at the ledger failed")
+                stop.wait(1.0)
+
+
+def run_watcher(bureau: Bureau) -> None:
+    """Only look at the inbox, until told to stop."""
+    watcher = Watcher(bureau)
+    with _told_to_stop() as stop:
+        watcher.start()
+        stop.wait()
+        watcher.stop()
+
+
+def run_feeder(bureau: Bureau) -> None:
+    """Only feed the shared broker, until told to stop; several may run, one leads."""
+    at_work = Shift(bureau)
+    feeder = Feeder(at_work, shared=True)
+    with _told_to_stop() as stop:
+        at_work.start()
+        feeder.start()
+        stop.wait()
+        feeder.stop()
+        at_work.end()
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Set by SIGINT and SIGTERM, which would otherwise end the process where it stands."""
     stop = threading.Event()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
@@ -61,18 +104,7 @@ def run_floor(bureau: Bureau, *, workers: int, until_idle: bool, on_tick: Callab
     in_main = threading.current_thread() is threading.main_thread()
     before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
     try:
-        with open_floor(bureau, workers=workers) as (watcher, _):
-            while not stop.wait(0.25):
-                try:
-                    if on_tick is not None:
-                        on_tick()
-                    # in this order: a delivery is announced before it stops counting as settling
-                    if until_idle and not watcher.settling and not bureau.ledger.unfinished():
-                        break
-                except Exception:
-                    # the ledger may be away for a moment; watcher and feeder wait for it too
-                    log.exception("looking at the ledger failed")
-                    stop.wait(1.0)
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

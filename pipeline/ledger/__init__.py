@@ -1,6 +1,7 @@
 """What the bureau remembers. SQL is spoken here and nowhere else."""
 
 from pipeline.ledger.database import LedgerUnusable
+from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
 from pipeline.ledger.work import Fenced
 
@@ -9,6 +10,7 @@ __all__ = [
     "BatchChanged",
     "Fenced",
     "HeldNoLonger",
+    "Leadership",
     "Ledger",
     "LedgerUnusable",
     "OrderNotOpen",

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 if TYPE_CHECKING:
     import alembic.config
 
-REVISION = "0001"  # the newest migration; a test holds it against Alembic's own answer
+REVISION = "0002"  # the newest migration; a test holds it against Alembic's own answer
 _BUSY_TIMEOUT_S = 60.0
 _IDLE_TIMEOUT_S = 60.0  # in a transaction that says nothing; ours last milliseconds
 _NO_ADDRESS = (
@@ -40,6 +40,15 @@ class Database:
         if self._sqlite:
             _refuse_network_mount(make_url(url).database)
         self._engine = _engine(url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the ledger is a file on this machine."""
+        return self._sqlite
+
+    def connection_of_its_own(self) -> Connection:
+        """A connection outside all transactions, for a lock that lasts as long as it does; the caller closes it."""
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
         """Give all connections back."""

@@ -220,6 +220,17 @@ workers = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("seen_ms", BigInteger, nullable=False),
+    Column("threads", Integer, nullable=False, server_default="0"),
+    Column("queues", Text, nullable=False, server_default=""),
+)
+
+# Who leads, where the database has no locks that end with a connection (SQLite)
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("owner", String(40), nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
 )
 
 billables = Table(

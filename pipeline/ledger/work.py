@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     Row,
     Table,
     and_,
+    cast,
     delete,
     exists,
     func,
@@ -34,6 +36,7 @@ from pipeline.ledger import tables as t
 from pipeline.ledger.database import Database
 from pipeline.model import (
     EXPECTED_SECONDS,
+    QUEUES,
     RANKS,
     OrderId,
     Task,
@@ -43,12 +46,15 @@ from pipeline.model import (
 )
 
 QUANTUM = 4  # tasks an order gets before the next order is looked at (QUEUE 4)
-LEASE_MS = 60_000  # how long a sent hint may stay unclaimed
+LEASE_MS = 30_000  # how long a sent hint may stay unclaimed; too short only makes stale hints (QUEUE 4)
 DEAD_AFTER_MS = 15_000  # a worker that has not been heard of for this long is dead (QUEUE 4)
 FAILURES_BEFORE_HELD = 4
 CRASHES_BEFORE_HELD = 20  # kills of the whole worker, rarely the page's fault: a crash inside a page is told apart
 PAUSES_S = (2, 15, 90)  # between the first tries
+ALL_KINDS = frozenset(TaskKind)
 _VIRTUAL_CLOCK = "virtual-clock"  # counter: how far the orders that work have come, in virtual milliseconds
+_CHARGED_UNTIL = "charged-until"  # counter: what ended before this moment has been charged as measured
+CHARGE_DELAY_MS = 2_000  # what ended less long ago may be in a transaction that nobody sees yet
 
 
 class Fenced(RuntimeError):
@@ -58,36 +64,40 @@ class Fenced(RuntimeError):
 class Work(Database):
     """The part of the ledger that feeders and workers use."""
 
-    def anything_due(self) -> bool:
+    def anything_due(self, kinds: Collection[TaskKind] = ALL_KINDS) -> bool:
         """Whether a task could be handed out now (asked before taking the write lock)."""
         with self.read() as c:
-            return bool(c.scalar(select(exists().where(_is_due()))))
+            return bool(c.scalar(select(exists().where(_is_due(kinds)))))
 
-    def dispatch(self, owner: str, limit: int) -> list[tuple[TaskKind, TaskId, int]]:
+    def dispatch(
+        self, owner: str, limit: int, kinds: Collection[TaskKind] = ALL_KINDS
+    ) -> list[tuple[TaskKind, TaskId, int]]:
         """Hand out up to `limit` due tasks to `owner` in weighted fair order; gives (kind, task, attempt) to send.
+
+        `kinds` are those of one queue or of several.
 
         Orders take turns by stride: the one that has had least of its share goes next, `QUANTUM` tasks at a time.
         An order that comes back from idling starts level with the others, or it could cash in old credit; new work
         of an order that is not known yet gets half of the floor at most while there is other work. Inside an order
         pages are prepared before any is read, so that alarms come first.
         """
-        if limit <= 0 or not self.anything_due():
+        if limit <= 0 or not self.anything_due(kinds):
             return []
         with self.write() as c:
             clock = c.scalar(select(t.counters.c.value).where(t.counters.c.name == _VIRTUAL_CLOCK)) or 0
-            handed = self._take(c, None, min(limit, _room_without_order(c, owner, limit)), owner)
+            handed = self._take(c, None, min(limit, _room_without_order(c, owner, limit)), owner, kinds)
             while len(handed) < limit:
                 # an order whose row is locked is passed by: whoever waited here could wait for another feeder in a ring
                 turn = c.execute(
                     select(t.orders.c.id, t.orders.c.weight, t.orders.c.virtual_ms)
-                    .where(exists().where(_is_due(), t.tasks.c.order_id == t.orders.c.id))
+                    .where(exists().where(_is_due(kinds), t.tasks.c.order_id == t.orders.c.id))
                     .order_by(t.orders.c.virtual_ms, t.orders.c.id)
                     .limit(1)
                     .with_for_update(key_share=True, skip_locked=True)
                 ).first()
                 if turn is None:
                     break
-                taken = self._take(c, turn.id, min(QUANTUM, limit - len(handed)), owner)
+                taken = self._take(c, turn.id, min(QUANTUM, limit - len(handed)), owner, kinds)
                 if not taken:
                     break  # another feeder holds these rows at this moment
                 cost_ms = sum(1000 * EXPECTED_SECONDS[TaskKind(kind)] for _, _, kind in taken)
@@ -99,7 +109,7 @@ class Work(Database):
                 )
                 handed += taken
             if len(handed) < limit:
-                handed += self._take(c, None, limit - len(handed), owner)
+                handed += self._take(c, None, limit - len(handed), owner, kinds)
             c.execute(insert_if_new(c, t.counters, name=_VIRTUAL_CLOCK, value=0))
             c.execute(
                 update(t.counters)
@@ -108,12 +118,14 @@ class Work(Database):
             )
             return [(TaskKind(kind), TaskId(task_id), attempt) for task_id, attempt, kind in handed]
 
-    def _take(self, c: Connection, order_id: int | None, limit: int, owner: str) -> list[tuple[int, int, str]]:
+    def _take(
+        self, c: Connection, order_id: int | None, limit: int, owner: str, kinds: Collection[TaskKind]
+    ) -> list[tuple[int, int, str]]:
         of_order = t.tasks.c.order_id.is_(null()) if order_id is None else t.tasks.c.order_id == order_id
         # MATERIALIZED: PostgreSQL may otherwise run the LIMIT again for each row and take too many (QUEUE 2.2)
         pick = (
             select(t.tasks.c.id)
-            .where(of_order, _is_due())
+            .where(of_order, _is_due(kinds))
             .order_by(t.tasks.c.rank, t.tasks.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -132,6 +144,61 @@ class Work(Database):
             .returning(t.tasks.c.id, t.tasks.c.attempt, t.tasks.c.kind, t.tasks.c.rank)
         ).all()
         return [(row.id, row.attempt, row.kind) for row in sorted(rows, key=lambda row: (row.rank, row.id))]
+
+    def room(self, queue: str, *, hints_per_thread: int) -> int:
+        """How many hints may still be sent to a queue that all workers share.
+
+        So many for each thread of a living worker that listens to it, less those on their way and at work.
+        """
+        ranks = sorted({RANKS[kind] for kind in QUEUES[queue]})
+        with self.read() as c:
+            living = c.execute(select(t.workers).where(t.workers.c.seen_ms + DEAD_AFTER_MS > t.now_ms())).all()
+            out = c.scalar(
+                select(func.count()).where(
+                    literal_column("tasks.state IN ('sent', 'running')"), t.tasks.c.rank.in_(ranks)
+                )
+            )
+        threads: int = sum(row.threads for row in living if queue in row.queues.split())
+        return hints_per_thread * threads - int(out or 0)
+
+    def charge_measured(self) -> None:
+        """Put right what orders were charged for their tasks beforehand: the seconds that these took count.
+
+        What a crash leaves out here costs an order its turn a little sooner or later, and nothing else.
+        """
+        with self.write() as c:
+            now = int(c.scalar(select(t.now_ms())) or 0)
+            c.execute(insert_if_new(c, t.counters, name=_CHARGED_UNTIL, value=now - CHARGE_DELAY_MS))
+            since = c.scalar(
+                select(t.counters.c.value)
+                .where(t.counters.c.name == _CHARGED_UNTIL)
+                .with_for_update(skip_locked=True)  # another feeder does it at this moment
+            )
+            until = now - CHARGE_DELAY_MS
+            if since is None or since >= until:
+                return
+            c.execute(update(t.counters).where(t.counters.c.name == _CHARGED_UNTIL).values(value=until))
+            ended = c.execute(
+                select(
+                    t.tasks.c.order_id,
+                    t.tasks.c.kind,
+                    func.count().label("tasks"),
+                    func.sum(t.tasks.c.finished_ms - t.tasks.c.started_ms).label("took_ms"),
+                )
+                .where(t.tasks.c.finished_ms > since, t.tasks.c.finished_ms <= until, t.tasks.c.order_id.is_not(null()))
+                .group_by(t.tasks.c.order_id, t.tasks.c.kind)
+            ).all()
+        more_ms: dict[int, float] = {}
+        for row in ended:
+            expected_ms = 1000 * EXPECTED_SECONDS[TaskKind(row.kind)] * row.tasks
+            more_ms[row.order_id] = more_ms.get(row.order_id, 0.0) + float(row.took_ms) - expected_ms
+        for order_id, ms in sorted(more_ms.items()):
+            with self.write() as c:  # one at a time: whoever holds two orders' rows could wait for another in a ring
+                c.execute(
+                    update(t.orders)
+                    .where(t.orders.c.id == order_id)
+                    .values(virtual_ms=t.orders.c.virtual_ms + cast(round(ms) / t.orders.c.weight, BigInteger))
+                )
 
     def claim(self, task_id: TaskId, attempt: int, owner: str) -> Task | None:
         """Take the task that was sent; None when the hint is stale or doubled."""
@@ -192,7 +259,7 @@ class Work(Database):
         return TaskState.DUE
 
     def give_back(self, owner: str) -> int:
-        """Make everything due again that `owner` was sent or runs (it stops); gives how many."""
+        """Make everything due again that `owner` has sent, was sent or runs (it stops, or its broker has); how many."""
         with self.write() as c:
             return c.execute(
                 update(t.tasks)
@@ -200,20 +267,20 @@ class Work(Database):
                 .values(state=TaskState.DUE, attempt=t.tasks.c.attempt + 1, owner=None, lease_until_ms=None)
             ).rowcount
 
-    def register_worker(self, owner: str) -> None:
-        """Make a worker known, and bury those of this machine whose process is gone."""
+    def register_worker(self, owner: str, *, threads: int = 0, queues: Collection[str] = ()) -> None:
+        """Make a worker known with what it can take, and bury those of this machine whose process is gone."""
         host = socket.gethostname()
         with self.write() as c:
             for row in c.execute(select(t.workers).where(t.workers.c.host == host)).all():
                 if not _alive(row.pid):
                     c.execute(update(t.workers).where(t.workers.c.id == row.id).values(seen_ms=0))
-            _make_known(c, owner)
+            _make_known(c, owner, threads, queues)
 
-    def heartbeat(self, owner: str) -> None:
+    def heartbeat(self, owner: str, *, threads: int = 0, queues: Collection[str] = ()) -> None:
         """Say that the worker lives, even if it was silent for so long that it has been forgotten."""
         with self.write() as c:
             if not c.execute(update(t.workers).where(t.workers.c.id == owner).values(seen_ms=t.now_ms())).rowcount:
-                _make_known(c, owner)
+                _make_known(c, owner, threads, queues)
 
     def unregister_worker(self, owner: str) -> None:
         """A worker has stopped in good order."""
@@ -299,9 +366,13 @@ class Work(Database):
         return float(row.changed_ms - row.started_ms) / 1000.0
 
 
-def _is_due() -> Any:
+def _is_due(kinds: Collection[TaskKind]) -> Any:
     # the state is written out, or SQLite would not use the partial index for a bound value
-    return and_(literal_column("tasks.state = 'due'"), _has_come(t.tasks.c.not_before_ms, 1000 * max(PAUSES_S)))
+    due = and_(literal_column("tasks.state = 'due'"), _has_come(t.tasks.c.not_before_ms, 1000 * max(PAUSES_S)))
+    if len(kinds) == len(ALL_KINDS):
+        return due
+    # by rank, as the index is: another queue's fifty thousand are not walked through to find one of this
+    return and_(due, t.tasks.c.rank.in_(sorted({RANKS[kind] for kind in kinds})))
 
 
 def _has_come(moment: Any, reach_ms: int) -> Any:
@@ -327,8 +398,17 @@ def _storable(sentence: str) -> str:
     return sentence.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def _make_known(c: Connection, owner: str) -> None:
-    c.execute(insert(t.workers).values(id=owner, host=socket.gethostname(), pid=os.getpid(), seen_ms=t.now_ms()))
+def _make_known(c: Connection, owner: str, threads: int, queues: Collection[str]) -> None:
+    c.execute(
+        insert(t.workers).values(
+            id=owner,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            seen_ms=t.now_ms(),
+            threads=threads,
+            queues=" ".join(sorted(queues)),
+        )
+    )
 
 
 def _task(row: Row[Any]) -> Task:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import date
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.command import downgrade
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from pipeline.ledger import Fenced, Ledger, LedgerUnusable, OrderNotOpen
+from pipeline.ledger import Fenced, Ledger, LedgerUnusable, OrderNotOpen, work
 from pipeline.ledger.database import REVISION
 from pipeline.ledger.tables import metadata
 from pipeline.model import (
+    QUEUES,
     Delivery,
     DeliveryId,
     Exclusion,
@@ -29,6 +32,7 @@ from pipeline.model import (
 )
 from tests.conftest import ROOT
 from tests.pipeline.by_hand import adds_up, open_order, receive, run_hint, sha, work_off
+from tests.whole.home import wait_until
 
 
 def test_migrations_make_the_tables_that_the_code_expects(ledger: Ledger) -> None:
@@ -41,6 +45,79 @@ def test_the_version_that_is_asked_for_is_the_newest_migration() -> None:
     config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+
+def test_what_the_first_released_ledger_holds_is_still_there_after_the_newest_migration(ledger: Ledger) -> None:
+    order = open_order(ledger)
+    receive(ledger, order, 3)
+    ledger.register_worker("w", threads=2, queues=("pages",))
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
+    config.set_main_option("path_separator", "os")
+
+    def alembic(command: Callable[[Config, str], None], revision: str) -> None:
+        with ledger.write() as connection:
+            config.attributes["connection"] = connection
+            command(config, revision)
+
+    def rows() -> list[list[tuple[object, ...]]]:
+        with ledger.read() as connection:
+            return [
+                [tuple(row) for row in connection.execute(text(f"SELECT * FROM {name} ORDER BY 1"))]
+                for name in ("orders", "batches", "pages", "tasks", "deliveries", "events")
+            ]
+
+    before = rows()
+    alembic(downgrade, "0001")
+    with pytest.raises(LedgerUnusable, match=f"version 0001.*needs {REVISION}"):
+        ledger.check_version()
+    assert rows() == before
+    ledger.migrate()
+    ledger.check_version()
+    assert rows() == before
+    with ledger.read() as connection:
+        assert connection.execute(text("SELECT id, threads, queues FROM workers")).all() == [("w", 0, "")]
+    assert len(ledger.dispatch("w", 3)) == 3
+
+
+def test_orders_are_charged_the_seconds_that_their_tasks_took(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "CHARGE_DELAY_MS", 0)
+    slow, quick = open_order(ledger), open_order(ledger)
+    for order in (slow, quick):
+        receive(ledger, order, 8)
+    ledger.charge_measured()
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE orders SET virtual_ms = 1000"))
+        connection.execute(
+            text(
+                "UPDATE tasks SET state = 'done', started_ms = 1, finished_ms = (SELECT value + 5 FROM counters WHERE "
+                "name = 'charged-until') WHERE order_id = :slow AND kind = 'PREPARE_PAGE'"
+            ),
+            {"slow": slow.id},
+        )
+        connection.execute(text("UPDATE tasks SET started_ms = finished_ms - 60300 WHERE finished_ms IS NOT NULL"))
+    wait_until(lambda: ledger.charge_measured() or _virtual_ms(ledger, slow.id) > 1000, seconds=5)
+    assert _virtual_ms(ledger, slow.id) == 1000 + 8 * 60_000
+    assert _virtual_ms(ledger, quick.id) == 1000
+    ledger.charge_measured()
+    assert _virtual_ms(ledger, slow.id) == 1000 + 8 * 60_000, "once"
+
+
+def _virtual_ms(ledger: Ledger, order_id: int) -> int:
+    with ledger.read() as connection:
+        return int(
+            connection.execute(text("SELECT virtual_ms FROM orders WHERE id = :id"), {"id": order_id}).scalar_one()
+        )
+
+
+def test_another_queues_tasks_stay_where_they_are(ledger: Ledger) -> None:
+    receive(ledger, open_order(ledger), 3)
+    assert ledger.dispatch("feeder", 10, QUEUES["documents"]) == []
+    ledger.register_worker("w", threads=2, queues=("pages",))
+    assert ledger.room("documents", hints_per_thread=2) == 0
+    assert ledger.room("pages", hints_per_thread=2) == 4
+    assert len(ledger.dispatch("feeder", 2, QUEUES["pages"])) == 2
+    assert ledger.room("pages", hints_per_thread=2) == 2
 
 
 def test_a_ledger_of_another_version_is_not_opened(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 from pipeline.tasks import VERBS
 from tests.pipeline.by_hand import finish, open_order, receive
 from tests.whole.home import wait_until
-from workers import feeder
+from workers import shift
 from workers.floor import open_floor, run_floor
 
 
@@ -22,7 +22,7 @@ def bureau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bureau]:
     """A bureau whose verbs do nothing but record."""
     for kind in TaskKind:
         monkeypatch.setitem(VERBS, kind, lambda bureau, task, *, who: finish(bureau.ledger, task))  # type: ignore[misc]
-    monkeypatch.setattr(feeder, "REAP_S", 0.2)
+    monkeypatch.setattr(shift, "REAP_S", 0.2)
     made = Bureau.init(Settings(home=tmp_path / "home", workers=1))
     yield made
     made.close()
