@@ -56,7 +56,11 @@ def _side_by_side(scan: PageImage, delivered: PageImage, to_scan: Places) -> tup
     """Scan and page in RGB, both in the page's frame, and their resolution: the analysis' own, or the page's."""
     shape = (delivered.height_px, delivered.width_px, *scan.pixels.shape[2:])
     source = scan.grey() if scan.is_bitonal else np.asarray(scan.pixels, dtype=np.uint8)
-    laid = PageImage(pixels=taken_over(source, to_scan, np.empty(shape, np.uint8)), dpi=delivered.dpi)
+    # where the frame grew there was no scan: white, not its last row drawn out, which would be shown as removed
+    laid = PageImage(
+        pixels=taken_over(source, to_scan, np.full(shape, 255, np.uint8), border=cv2.BORDER_TRANSPARENT),
+        dpi=delivered.dpi,
+    )
     return _small(laid), _small(delivered), min(ANALYSIS_DPI, delivered.dpi)
 
 
