@@ -33,10 +33,13 @@ venv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(VENV)/.complete
 
-setup-tests: setup $(VERAPDF)
+setup-tests: setup .tools/.packages $(VERAPDF)
 
-$(VERAPDF): tests/tools/verapdf-pom.xml
+.tools/.packages: bench/system_packages.sh
 	@bash bench/system_packages.sh test
+	@mkdir -p .tools && touch .tools/.packages
+
+$(VERAPDF): tests/tools/verapdf-pom.xml | .tools/.packages
 	rm -rf .tools/verapdf && mkdir -p .tools/verapdf
 	mvn --quiet --batch-mode --file tests/tools/verapdf-pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.tools/verapdf
 	@touch $(VERAPDF)
