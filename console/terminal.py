@@ -29,7 +29,7 @@ from rich.table import Table
 
 from console import answers
 from console.doctor import examined
-from pipeline import review
+from pipeline import logs, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
@@ -113,7 +113,7 @@ def main() -> None:
 @app.callback()
 def _begin(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is done.")] = False) -> None:
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(as_json=Settings().log_format == "json", level=level)
     logging.getLogger("dramatiq").setLevel(logging.ERROR if not verbose else logging.INFO)
 
 
@@ -408,7 +408,7 @@ def worker(
     program = str(Path(sys.executable).with_name("dramatiq"))
     arguments = [
         program, "workers.actors", "--processes", "1", "--threads", str(workers or Settings().workers),
-        "--worker-shutdown-timeout", str(STOP_TIMEOUT_MS), "--queues", *(queue or QUEUES),
+        "--worker-shutdown-timeout", str(STOP_TIMEOUT_MS), "--skip-logging", "--queues", *(queue or QUEUES),
     ]  # fmt: skip
     os.execv(program, arguments)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
         6144, ge=512, le=1 << 20, description="address space of one process that works on pages"
     )
     min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
+    log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON document a line")
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
     @field_validator("home", "profiles")

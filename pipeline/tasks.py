@@ -10,7 +10,8 @@ from pipeline.bureau import Bureau
 from pipeline.convert import prepare_page, recognize_page
 from pipeline.film_rolls import plan_order_rolls, write_order_roll
 from pipeline.intake import receive_delivery
-from pipeline.ledger import Fenced
+from pipeline.ledger import Fenced, subject_of
+from pipeline.logs import about
 from pipeline.model import Task, TaskId, TaskKind
 from pipeline.packaging import deliver_order, package_document
 from pipeline.sandbox import Stopping
@@ -44,6 +45,11 @@ def do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
 
     Can a person help, or can time? A refusal is held for a person; anything else is tried again after a pause.
     """
+    with about(task=task.id, attempt=task.attempt, kind=task.kind.value, order=task.order_id, subject=subject_of(task)):
+        _do_task(bureau, task, owner=owner)
+
+
+def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
     try:
         try:
             VERBS[task.kind](bureau, task, who=owner)

@@ -6,6 +6,7 @@ import logging
 
 import dramatiq
 
+from pipeline import logs
 from pipeline.bureau import Bureau
 from pipeline.model import QUEUES
 from pipeline.settings import Settings
@@ -39,9 +40,12 @@ class Service(dramatiq.Middleware):
         """
         if shift.current() is not None:
             return
+        settings = Settings()
+        logs.set_up(as_json=settings.log_format == "json", level=logging.INFO)
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # says everything twice
         queues = tuple(queue for queue in QUEUES if not worker.consumer_whitelist or queue in worker.consumer_whitelist)
         try:
-            bureau = Bureau.open(Settings())
+            bureau = Bureau.open(settings)
             bureau.check_languages()
             at_work = Shift(bureau, threads=worker.worker_threads, queues=queues)
             at_work.start()

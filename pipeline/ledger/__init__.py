@@ -3,7 +3,7 @@
 from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
-from pipeline.ledger.work import Fenced
+from pipeline.ledger.work import Fenced, subject_of
 
 __all__ = [
     "AWAITING_RESCAN",
@@ -15,4 +15,5 @@ __all__ = [
     "LedgerUnusable",
     "OrderNotOpen",
     "UnknownOrder",
+    "subject_of",
 ]
