@@ -51,7 +51,7 @@ PAGE_STAGES: dict[str, Stage] = {
     for stage in (
         Stage("orient", 2, orient.orient, orient.Settings, moves_pixels=True),
         Stage("crop", 2, crop.crop, crop.Settings, moves_pixels=True),
-        Stage("deskew", 2, deskew.deskew, deskew.Settings, moves_pixels=True),
+        Stage("deskew", 3, deskew.deskew, deskew.Settings, moves_pixels=True),
         Stage("dewarp", 1, dewarp.dewarp, dewarp.Settings, moves_pixels=True),
         Stage("holes", 2, holes.holes, holes.Settings),
         Stage("separators", 2, separators.separators, separators.Settings),

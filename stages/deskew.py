@@ -41,6 +41,7 @@ def deskew(page: PageImage, settings: Settings) -> PageImage:
     The size stays too, unless ink would be turned out of the frame and `settings.grow` allows a larger one. What
     comes into view is filled with the colour of the paper (white on a bitonal page); it is where `moved` leads
     outside the image before. A bitonal page is turned as grey and cut at half, so strokes keep their width.
+    A turn that is no surer than the angle is large is not made (`declined` is "level").
     Readings: `angle_deg` as found (0.0 when there is nothing to align), `confidence`, `standard_error_deg`, `turned`,
     `grown`, and `declined` with the reason when the page was not turned. Where the sheet's edges can be seen on the
     lid, `sheet_deg` is how far they are turned, and `printed_askew` whether that is not how its lines are turned.

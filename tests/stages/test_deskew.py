@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from PIL import Image
 
+from fixtures.typefaces import Face
 from stages.deskew import Settings, deskew
 from stages.errors import SkewTooLarge
 from stages.page_image import PageImage
@@ -354,6 +355,36 @@ def test_both_ways_of_resampling_give_the_same_page() -> None:
     cubic, linear = (deskew(page, Settings(interpolation=way)).pixels for way in ("cubic", "linear"))
     assert np.abs(cubic.astype(int) - linear).mean() < 4
     assert not np.array_equal(cubic, linear)
+
+
+CARD = (
+    ("Edith Marlow", 26, Face.SERIF_BOLD),
+    ("Registrar of Deeds", 15, Face.SERIF_ITALIC),
+    ("14 Mill Street", 19, Face.SERIF),
+    ("Ashford", 13, Face.SERIF),
+    ("No. 2 0417", 17, Face.MONO),
+)
+
+
+def _card(angle_deg: float, *, lines: int = 5) -> Grey:
+    """A card of a few short lines of all sizes, as people leave with their name on it."""
+    card = np.full((300, 525), 236, np.uint8)
+    for row, (text, size_px, face) in enumerate(CARD[:lines]):
+        card = words_on(card, text, (60, 60 + 38 * row), size_px=size_px, font=face)
+    return turned(card, angle_deg)
+
+
+@pytest.mark.parametrize("angle_deg", [-13.0, 4.0, 11.5])
+@pytest.mark.parametrize("kind", [grey_page, bitonal_page])
+def test_a_card_of_a_few_short_lines_is_levelled(angle_deg: float, kind) -> None:
+    level = deskew(kind(_card(angle_deg)), Settings())
+    assert level.readings["deskew.turned"] is True
+    assert _angle(level) == pytest.approx(angle_deg, abs=0.4)
+
+
+def test_one_short_line_is_not_enough_to_turn_a_card_far() -> None:
+    card = grey_page(_card(13.0, lines=1))
+    assert deskew(card, Settings()).pixels is card.pixels
 
 
 def test_pages_with_two_skews_are_turned_by_neither() -> None:
