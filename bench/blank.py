@@ -22,6 +22,7 @@ from bench.tables import percent, print_table
 from fixtures import pages
 from fixtures.pages import DrawnPage
 from fixtures.paper import Paper
+from fixtures.prose import Prose
 from fixtures.scanner import Hole, Lid, scanned, three_holes, two_holes
 from fixtures.typefaces import Face
 from stages.blank import Settings, blank
@@ -215,6 +216,32 @@ def _stamp(sheet: Paper, random: Random) -> PageImage:
     return _scan(sheet, random, contrast=random.uniform(0.2, 0.5), skew_deg=random.uniform(-5, 5))
 
 
+def _fax_header(sheet: Paper, random: Random) -> PageImage:
+    text = f"{random.integers(1, 29):02d}/06/1994  14:{random.integers(10, 60)}  FROM 555 0142  P.01"
+    sheet.line(
+        float(random.uniform(8, 60)), float(random.uniform(3, 6)), text, Face.MONO, 7, ink=int(random.integers(160))
+    )
+    return _scan(sheet, random, **_dust(random))
+
+
+def _tick(sheet: Paper, random: Random) -> PageImage:
+    x, y, side = float(random.uniform(15, 190)), float(random.uniform(15, 260)), float(random.uniform(2.5, 7))
+    points = [(x, y), (x + 0.35 * side, y + 0.5 * side), (x + side, y - 0.6 * side)]
+    sheet.stroke(points, thick_mm=float(random.uniform(0.25, 0.6)))
+    return _scan(sheet, random, contrast=float(random.uniform(0.25, 0.9)), **_dust(random))
+
+
+def _signature(sheet: Paper, random: Random) -> PageImage:
+    place = float(random.uniform(15, 150)), float(random.uniform(20, 240))
+    sheet.signature(*place, Prose(int(random.integers(1 << 30))))
+    return _scan(sheet, random, contrast=float(random.uniform(0.15, 0.4)), **_dust(random))
+
+
+def _full_stop(sheet: Paper, random: Random) -> PageImage:
+    _write(sheet, random, ".", float(random.choice((8, 10, 12))))
+    return _scan(sheet, random)
+
+
 def _photo(sheet: Paper, random: Random) -> PageImage:
     return scanned(
         pages.photo_page(seed=int(random.integers(1000)), dpi=DPI, colour=bool(random.integers(2))), noise_levels=3.0
@@ -258,5 +285,8 @@ WRITTEN: dict[str, Callable[[Random], PageImage]] = {
     "small footer": _written(lambda _: "Form 1099-B (Rev. 3)", 6),
     "note at the edge": _written(lambda _: "AB-1234", 8, edge=True),
     "page number": _written(lambda random: f"- {random.integers(2, 400)} -", 10),
+    "fax header": _on_paper(_fax_header),
+    "one tick by hand": _on_paper(_tick),
+    "faint signature": _on_paper(_signature),
     "photograph": _on_paper(_photo),
 }
