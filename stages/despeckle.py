@@ -38,6 +38,8 @@ COMPARABLE_AREA = 0.175
 # than 0.9 strokes, 1 in 300 less than 1.1, 1 in 50 less than 1.3, all of them within these reaches. Of the specks that
 # older, longer reaches kept beside letters 2 in 3 are so thin.
 THIN_REACH_MM = ((1.3, 0.75, 0.75), (1.1, 0.4, 0.75), (0.9, 0.15, 0.15))
+# Some faces have dots no thicker than their strokes: what is as large as the dots that stand at letters is not thin.
+USUAL_DOTS, USUAL_DOT_STROKES, LEAST_STOP = 12, 1.6, 0.8
 # On a page whose thin strokes are broken, such marks lie around the letters; dirt lies everywhere. Where so many times
 # as many lie around the letters as dirt elsewhere makes likely, all that are near writing are taken for splinters.
 THIN_DIRT_RATIO = 2.0
@@ -273,8 +275,11 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     large_px = is_large[marks.owner]
     safe[marks.rows[large_px], marks.cols[large_px]] = 1
     alive |= is_large
-    across, down, tiny = _reaches(marks, _strokes(ink, marks, page), page)
+    strokes = _strokes(ink, marks, page)
+    across, down, tiny = _reaches(marks, strokes, math.inf, page)
     near = _near_safe(marks, safe, across, down, step)
+    across, down, tiny = _reaches(marks, strokes, _usual_dot_px(marks, near & ~alive), page)
+    near |= _near_safe(marks, safe, across, down, step)
     wide = np.full(len(marks), page.px(THIN_WIDE_MM))
     doubtful = tiny & ~near & ~alive
     around = doubtful & _near_safe(marks, safe, wide, wide, step)
@@ -314,10 +319,11 @@ def _cut_off(marks: _Marks, page: PageImage) -> Mask:
     return np.asarray((marks.left <= 1) | (marks.top <= 1) | (marks.right >= right - 1) | (marks.bottom >= bottom - 1))
 
 
-def _reaches(marks: _Marks, stroke_px: Numbers, page: PageImage) -> tuple[Numbers, Numbers, Mask]:
+def _reaches(marks: _Marks, stroke_px: Numbers, usual_dot_px: float, page: PageImage) -> tuple[Numbers, Numbers, Mask]:
     """How far each mark may lie from what it belongs to, sideways and up or down; and which are too small for dots."""
     diameter = _diameter(marks)
-    no_stop = diameter + GRAIN_PX / 2 < page.px(STOP_MM)
+    stroke_px = np.minimum(stroke_px, usual_dot_px / USUAL_DOT_STROKES)
+    no_stop = diameter + GRAIN_PX / 2 < min(page.px(STOP_MM), LEAST_STOP * usual_dot_px)
     least_px = page.px(LEAST_REACH_MM)
     across = np.where(no_stop, page.px(NO_STOP_REACH_MM), np.maximum(REACH_DIAMETERS[0] * diameter, least_px))
     down = np.maximum(REACH_DIAMETERS[1] * diameter, least_px)
@@ -355,6 +361,13 @@ def _strokes(ink: Mask, marks: _Marks, page: PageImage) -> Numbers:
         np.minimum(marks.across // tile, wide - 1).astype(np.intp),
     )
     return np.asarray(np.minimum(stroke[at], most), dtype=np.float64)
+
+
+def _usual_dot_px(marks: _Marks, dots: Mask) -> float:
+    """How broad the dots at the letters are, half a pixel added; as broad as you like if they are too few to say."""
+    if np.count_nonzero(dots) < USUAL_DOTS:
+        return math.inf
+    return float(np.median(_diameter(marks)[dots])) + GRAIN_PX / 2
 
 
 def _tile_shares(ones: npt.NDArray[np.generic], tile: tuple[int, int]) -> npt.NDArray[np.float32]:
