@@ -1,8 +1,12 @@
 """Empty sides found and written sides called blank, beside the rule of thumb that counts dark pixels.
 
-Empty sides are drawn with what makes them look written, written ones with the least that can be written, and with the
-same dirt; every page of the real scans is content too, as it is, faded and cut into quarters. Sheets with print on one
-side, whose other side is empty or bears little, show what the maps of both sides prove.
+Empty sides are drawn with what makes them look written, in equal parts: clean or tinted, dust, holes, border, fold,
+ruled paper, print showing through, staple. The mean depends on these parts: a batch of clean sides has far more
+found. Written sides are drawn with the least that can be written, in equal parts too, and with the same dirt. One
+full stop alone is told apart: nothing tells it from a speck of dust. Every page of the real scans is content too, as
+it is, faded and cut into quarters. Sheets with print on one side, whose other side is empty or bears little, show
+what the maps of both sides prove.
+
 `BENCH_PAGES` (300) says how many sides of each sort are drawn; 2,000 take an hour.
 """
 
@@ -22,6 +26,7 @@ from bench.tables import percent, print_table
 from fixtures import pages
 from fixtures.pages import DrawnPage
 from fixtures.paper import Paper
+from fixtures.prose import Prose
 from fixtures.scanner import Hole, Lid, scanned, three_holes, two_holes
 from fixtures.typefaces import Face
 from stages.blank import Settings, blank
@@ -52,6 +57,10 @@ def run() -> None:
             _tally(tallies[name], drawn[name](np.random.default_rng(number)))
         tallies["all"] = sum(tallies.values(), Counter())
         print_table((f"{title}: {judge}", *COLUMNS), [_row(name, tally) for name, tally in tallies.items()])
+    stops: Counter[str] = Counter()
+    for number in range(count // len(WRITTEN)):
+        _tally(stops, _full_stop(Paper(DPI, LETTER_MM), np.random.default_rng(number)))
+    print_table(("no more than dust", *COLUMNS), [_row("one full stop", stops)])
     if REAL_SCANS.is_dir():
         tally: Counter[str] = Counter()
         for image in real_content():
@@ -215,6 +224,32 @@ def _stamp(sheet: Paper, random: Random) -> PageImage:
     return _scan(sheet, random, contrast=random.uniform(0.2, 0.5), skew_deg=random.uniform(-5, 5))
 
 
+def _fax_header(sheet: Paper, random: Random) -> PageImage:
+    text = f"{random.integers(1, 29):02d}/06/1994  14:{random.integers(10, 60)}  FROM 555 0142  P.01"
+    sheet.line(
+        float(random.uniform(8, 60)), float(random.uniform(3, 6)), text, Face.MONO, 7, ink=int(random.integers(160))
+    )
+    return _scan(sheet, random, **_dust(random))
+
+
+def _tick(sheet: Paper, random: Random) -> PageImage:
+    x, y, side = float(random.uniform(15, 190)), float(random.uniform(15, 260)), float(random.uniform(2.5, 7))
+    points = [(x, y), (x + 0.35 * side, y + 0.5 * side), (x + side, y - 0.6 * side)]
+    sheet.stroke(points, thick_mm=float(random.uniform(0.25, 0.6)))
+    return _scan(sheet, random, contrast=float(random.uniform(0.25, 0.9)), **_dust(random))
+
+
+def _signature(sheet: Paper, random: Random) -> PageImage:
+    place = float(random.uniform(15, 150)), float(random.uniform(20, 240))
+    sheet.signature(*place, Prose(int(random.integers(1 << 30))))
+    return _scan(sheet, random, contrast=float(random.uniform(0.15, 0.4)), **_dust(random))
+
+
+def _full_stop(sheet: Paper, random: Random) -> PageImage:
+    _write(sheet, random, ".", float(random.choice((8, 10, 12))))
+    return _scan(sheet, random)
+
+
 def _photo(sheet: Paper, random: Random) -> PageImage:
     return scanned(
         pages.photo_page(seed=int(random.integers(1000)), dpi=DPI, colour=bool(random.integers(2))), noise_levels=3.0
@@ -258,5 +293,8 @@ WRITTEN: dict[str, Callable[[Random], PageImage]] = {
     "small footer": _written(lambda _: "Form 1099-B (Rev. 3)", 6),
     "note at the edge": _written(lambda _: "AB-1234", 8, edge=True),
     "page number": _written(lambda random: f"- {random.integers(2, 400)} -", 10),
+    "fax header": _on_paper(_fax_header),
+    "one tick by hand": _on_paper(_tick),
+    "faint signature": _on_paper(_signature),
     "photograph": _on_paper(_photo),
 }

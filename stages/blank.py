@@ -31,6 +31,7 @@ DARK_SHARE = 0.45  # of the paper's level
 # IMAGING 2.8, steps 1 to 6
 PAPER_WINDOW_MM = 21.0
 PAPER_REDUCTION = 4
+EDGE_RIM = 2  # pixels of the reduced copy, 1.4 mm: more than the shadow of a sheet's edge over a white lid
 SAMPLE_PX = 4  # every so many pixels are enough to judge the level of the paper and of its noise
 DARKEST_PAPER = 40  # below this the depth would be mostly noise
 SMOOTHING_PX = 0.8
@@ -71,6 +72,11 @@ HOLE_OVERLAP = 0.88  # of a hole with its ellipse: torn rims and grain take some
 HOLE_SIZE_DIFFERENCE_MM = 0.8
 HOLE_RIM_MM = 2.0
 HOLE_OFF_LINE = 0.27  # holes of one punch lie in line within 15 degrees
+# Over a white lid a hole is only the shadow of its rim. A circle may be drawn by hand too, so such rings must stand as
+# punches set them: 80 mm apart (ISO 838), or 70 or 108 mm (American two and three holes), or the outer two of three.
+PUNCH_MM, PUNCH_OFF_MM, PUNCH_OFF_LINE = (70.0, 80.0, 107.95, 215.9), 1.5, 0.05
+RING_INNER, RING_OUTER = 0.65, 1.08  # of the radius
+RING_SECTORS, RING_CLOSED = 36, 0.9
 
 # small print, as of stamps' rims or microprint, falls apart into specks; specks in a cluster are not dust
 CLUSTER_GAP_MM = 1.2
@@ -157,12 +163,17 @@ def _dark_letters(maps: Analysis) -> int:
     return int(held[1:].sum())
 
 
-def _paper(grey: Grey, maps: Analysis) -> Grey:
-    """The paper's level: the median over 21 mm, which no letter and no stroke moves."""
+def _paper(grey: Grey, maps: Analysis, *, rim: int = 0) -> Grey:
+    """The paper's level: the median over 21 mm, which no letter and no stroke moves.
+
+    `rim` pixels of the reduced copy all around are taken to be as what lies within.
+    """
     size = (max(1, grey.shape[1] // PAPER_REDUCTION), max(1, grey.shape[0] // PAPER_REDUCTION))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     window = max(3, min(255, round(maps.px(PAPER_WINDOW_MM) / PAPER_REDUCTION))) | 1
-    small = cv2.medianBlur(small, min(window, 255))
+    rim = min(rim, (min(small.shape) - 1) // 2)
+    inner = np.ascontiguousarray(small[rim : small.shape[0] - rim, rim : small.shape[1] - rim])
+    small = cv2.copyMakeBorder(cv2.medianBlur(inner, min(window, 255)), rim, rim, rim, rim, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(small, grey.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
@@ -251,8 +262,9 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
     if (rule & (marks.depth >= RULE_DEPTH)).any() or (lines & (depth >= RULE_DEPTH)).any():
         return _Finding(verdict="maybe", marks=0, reason="printed rules or scanner streaks")
     is_small_mark = steep & ~_round(marks) & (marks.larger >= SMALL_MM * mm) & (marks.depth > STROKE_DEPTHS * least)
+    is_small_mark &= ~hole
     if soft.any():
-        if (is_small_mark & ~rule & ~hole).any():
+        if (is_small_mark & ~rule).any():
             return _Finding(verdict="maybe", marks=0, reason="small marks among ink showing through")
         if lone_hole.any() or _specks_gather(marks.boxes[~longer & steep], grey.shape, mm):
             return _Finding(verdict="maybe", marks=0, reason="spots among ink showing through")
@@ -266,8 +278,13 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
     if _specks_gather(marks.boxes[~longer], grey.shape, mm):
         return _Finding(verdict="maybe", marks=0, reason="specks close together")
     rest = _without(sheet, marks.boxes[hole], margin=round(HOLE_RIM_MM * mm))
-    if _has_faint_marks(depth, noise, rest, mm) or _has_light_marks(depth, least, rest, mm):
+    if _has_faint_marks(depth, noise, rest, mm):
         return _Finding(verdict="maybe", marks=0, reason="faint marks")
+    # at its frame a median sees the outermost pixels again and again: beside an edge's shadow all paper is lighter
+    if _has_light_marks(depth, least, rest, mm) and _has_light_marks(
+        _depth(grey, _paper(grey, maps, rim=EDGE_RIM)), least, rest, mm
+    ):
+        return _Finding(verdict="maybe", marks=0, reason="light marks")
     return _Finding(verdict="blank", marks=0, reason="nothing but paper")
 
 
@@ -336,7 +353,10 @@ def _holes(marks: _Marks, dark: Mask, mm: float) -> tuple[Mask, Mask]:
     from_edge = np.minimum(np.minimum(x, cols - x), np.minimum(y, rows - y))
     likely = (size >= HOLE_MM[0]) & (size <= HOLE_MM[1]) & (from_edge <= HOLE_FROM_EDGE_MM)
     likely &= np.maximum(width, height) <= HOLE_ROUND * np.minimum(width, height)
-    for i in np.flatnonzero(likely):
+    round_ = np.flatnonzero(likely)
+    is_ring = np.zeros_like(likely)
+    for i in round_:
+        is_ring[i] = _is_ring(dark, marks.boxes[i])
         likely[i] = _is_disc(dark, marks.boxes[i])
     paired = np.zeros_like(likely)
     for i in np.flatnonzero(likely):
@@ -344,6 +364,12 @@ def _holes(marks: _Marks, dark: Mask, mm: float) -> tuple[Mask, Mask]:
         apart = np.maximum(across, along)
         in_line = (apart > 2 * HOLE_MM[0]) & (np.minimum(across, along) <= HOLE_OFF_LINE * apart)
         paired[i] = bool((likely & in_line & (np.abs(size - size[i]) <= HOLE_SIZE_DIFFERENCE_MM)).any())
+    for i in np.flatnonzero(is_ring):
+        across, along = np.abs(x - x[i]), np.abs(y - y[i])
+        apart = np.maximum(across, along)
+        as_punched = (np.abs(apart[:, None] - np.array(PUNCH_MM)) <= PUNCH_OFF_MM).any(axis=1)
+        in_line = np.minimum(across, along) <= PUNCH_OFF_LINE * apart
+        paired[i] = bool((is_ring & as_punched & in_line & (np.abs(size - size[i]) <= HOLE_SIZE_DIFFERENCE_MM)).any())
     return np.asarray(paired, np.bool_), np.asarray(likely & ~paired, np.bool_)
 
 
@@ -354,6 +380,21 @@ def _is_disc(dark: Mask, box: Boxes) -> bool:
     disc = ((2 * x + 1) / width - 1) ** 2 + ((2 * y + 1) / height - 1) ** 2 <= 1
     ink = dark[top : top + height, left : left + width]
     return bool((disc & ink).sum() >= HOLE_OVERLAP * (disc | ink).sum())
+
+
+def _is_ring(dark: Mask, box: Boxes) -> bool:
+    """Whether the ink in the box is one closed circle with nothing in it."""
+    left, top, width, height, _ = box.tolist()
+    y, x = np.nonzero(dark[top : top + height, left : left + width])
+    across, down = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1
+    radius = np.hypot(across, down)
+    sectors = ((np.arctan2(down, across) / (2 * np.pi) + 0.5) * RING_SECTORS).astype(np.intp) % RING_SECTORS
+    return bool(
+        radius.size
+        and radius.min() >= RING_INNER
+        and radius.max() <= RING_OUTER
+        and np.unique(sectors).size >= RING_CLOSED * RING_SECTORS
+    )
 
 
 def _specks_gather(specks: Boxes, shape: tuple[int, ...], mm: float) -> bool:

@@ -230,6 +230,34 @@ def test_two_bold_letters_in_line_are_not_taken_for_holes(text: str) -> None:
     assert judged(sheet > 128) == "content"
 
 
+def rings(*tops_mm: float, left_mm: float = 12.0, radius_mm: float = 3.0) -> Grey:
+    sheet = empty()
+    for top_mm in tops_mm:
+        cv2.circle(sheet, (px(left_mm), px(top_mm)), px(radius_mm), 150, 2, cv2.LINE_AA)
+    return sheet
+
+
+def verdict_of(sheet: Grey) -> object:
+    return blank(PageImage(pixels=scanned(sheet), dpi=DPI), Settings()).readings["blank.verdict"]
+
+
+@pytest.mark.parametrize("tops_mm", [(100.0, 180.0), (105.0, 175.0), (31.7, 139.7, 247.7)])
+def test_rims_of_holes_over_a_white_lid_leave_a_side_empty(tops_mm: tuple[float, ...]) -> None:
+    assert verdict_of(rings(*tops_mm)) == "blank"
+
+
+def test_circles_that_no_punch_makes_are_content() -> None:
+    assert verdict_of(rings(140.0)) == "content"
+    assert verdict_of(rings(100.0, 150.0)) == "content"  # too close together
+    assert verdict_of(rings(100.0, 180.0, left_mm=60.0)) == "content"  # too far from the edge
+    assert verdict_of(rings(100.0, 180.0, radius_mm=7.0)) == "content"  # too large
+
+
+def test_a_circle_with_a_digit_in_it_is_no_hole() -> None:
+    sheet = rings(100.0, 180.0)
+    assert verdict_of(write(sheet, "1", left_mm=11, top_mm=98.5, height_mm=3)) == "content"
+
+
 def test_a_single_round_spot_is_not_surely_a_hole() -> None:
     grey = scanned(empty())
     cv2.circle(grey, (px(12), px(140)), px(3), 10, -1)
