@@ -426,5 +426,7 @@ def test_a_thin_stroke_is_as_wide_as_its_ink_whether_faint_or_dark() -> None:
         scan[150:230, column : column + 6] = level
     scan = cv2.GaussianBlur(scan, (0, 0), 1.0) + np.random.default_rng(0).normal(0, 1.5, scan.shape)
     page = binarize(page_of(scan.clip(0, 255).astype(np.uint8)), Settings())
-    widths = [np.mean(np.sum(~page.pixels[160:220, column - 20 : column + 26], axis=1)) for column in (100, 300, 500, 700)]
+    widths = [
+        np.mean(np.sum(~page.pixels[160:220, column - 20 : column + 26], axis=1)) for column in (100, 300, 500, 700)
+    ]
     assert np.abs(np.array(widths) - 6).max() < 1.0
