@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
-from stages.analysis import Analysis, analysis_of, letter_like
+from stages.analysis import Analysis, analysis_of, below, letter_like, level_at
 from stages.page_image import MM_PER_INCH, Box, PageImage, Reading
 from stages.paper_under_ink import beside_sheet, close_paper_level
 from stages.settings import StageSettings
@@ -199,7 +199,7 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     if ink is None:
         return page.with_readings("binarize", **readings)
     white = ~ink
-    paper_level = _paper_level(analysis)
+    paper_level = analysis.usual_paper
     for picture in pictures:
         rows, cols = _slices(picture, analysis.scale)
         white[rows, cols] = _dithered(grey[rows, cols], paper_level)
@@ -222,18 +222,18 @@ def _is_picture(analysis: Analysis) -> bool:
     if least_tone is None:
         return False
     sample = analysis.grey[::2, ::2]
-    brightest = float(np.percentile(sample, 95))
+    brightest = level_at(sample, 95)
     if letters <= PICTURE_TIERS[0][0] and brightest < DARK_PAGE_LEVEL:
         return True  # not even the lightest part is paper
     dark, light = (share * brightest for share in TONE_SHARES)
-    if _share((sample > math.floor(dark)) & _below(sample, light)) <= least_tone:
+    if _share((sample > math.floor(dark)) & below(sample, light)) <= least_tone:
         return False
     return not _is_written(analysis, like)
 
 
 def _is_written(analysis: Analysis, like: Mask) -> bool:
     """Whether the letter-like marks cover the page, are most of its ink, and have sharp edges."""
-    places = np.flatnonzero(analysis.ink)
+    places = analysis.inked
     places = places[like[analysis.labels.ravel()[places]]]
     marked, inked = places.size, int(np.count_nonzero(analysis.ink))
     if marked < WRITTEN_COVER * analysis.ink.size or marked < WRITTEN_INK_SHARE * inked:
@@ -313,11 +313,6 @@ def _flattened(grey: Grey, analysis: Analysis, dpi: float) -> _Flat:
         lid=beside_sheet(small, analysis, small_dpi),
         dpi=dpi,
     )
-
-
-def _paper_level(analysis: Analysis) -> float:
-    """How bright the paper usually is."""
-    return float(np.percentile(analysis.paper[::4, ::4], 75))
 
 
 def _noise_levels(grey: Grey) -> float:
@@ -485,7 +480,7 @@ def _ink_by_nick(flat: _Flat) -> Mask:
 
 def _ink_by_otsu(flat: _Flat) -> Mask:
     """Ink below one threshold for the whole page."""
-    return _below(flat.levels, min(flat.otsu, flat.weak_limit))
+    return below(flat.levels, min(flat.otsu, flat.weak_limit))
 
 
 def _levels_of(values: Surface, shape: tuple[int, ...]) -> Grey:
@@ -496,11 +491,6 @@ def _darker(flat: _Flat, threshold: npt.NDArray[Any]) -> Mask:
     """Where the page is darker than a threshold given on a smaller grid and never above the weak limit."""
     surface = _stretched(np.clip(threshold, 0.0, flat.weak_limit).astype(np.uint8), flat.levels.shape)
     return np.asarray(np.less(flat.levels, surface, out=surface.view(np.bool_)))
-
-
-def _below(levels: Grey, limit: float) -> Mask:
-    """Where levels are below a limit that need not be whole; against a float numpy would widen every pixel."""
-    return np.asarray(levels < math.ceil(limit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -543,7 +533,7 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
         written[_slices(picture, 1.0)] = False
     if lid is not None:
         written[_spread(lid, written.shape)] = False
-    places = np.flatnonzero(written)
+    places = analysis.inked if written is analysis.ink else np.flatnonzero(written)
     places = places[is_letter[analysis.labels.ravel()[places]]]
     if not places.size:
         return None
@@ -553,7 +543,7 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
     span = np.bincount(numbers, weights=_span(analysis.grey).ravel()[places], minlength=stats.shape[0])
     sharpness = span / np.maximum(np.bincount(numbers, weights=depth, minlength=stats.shape[0]), 1.0)
     soft = sharpness < LETTER_SHARPNESS * min(1.0, float(np.percentile(sharpness[is_letter], 75)))
-    usual = float(np.percentile(depth[::4], 75))
+    usual = level_at(np.asarray(depth[::4], dtype=np.uint8), 75)
     chosen = (depth > LETTER_DEPTH_SHARE * usual) & ~soft[numbers]
     places, numbers = places[chosen], numbers[chosen]
     deep_px = np.bincount(numbers, minlength=stats.shape[0])
@@ -566,10 +556,10 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
 def _pictures(analysis: Analysis) -> list[Box]:
     """Where a picture is sure, in pixels of the analysis: smooth middle tones, many of them, with detail, in a box."""
     grey = analysis.grey
-    paper = _paper_level(analysis)
+    paper = analysis.usual_paper
     span = _span(grey)
-    no_paper = _below(grey, PICTURE_TONES[1] * paper)
-    tone = (grey > math.floor(PICTURE_TONES[0] * paper)) & no_paper & _below(span, PICTURE_SMOOTH_SHARE * paper)
+    no_paper = below(grey, PICTURE_TONES[1] * paper)
+    tone = (grey > math.floor(PICTURE_TONES[0] * paper)) & no_paper & below(span, PICTURE_SMOOTH_SHARE * paper)
     if np.count_nonzero(tone) < PICTURE_TILE_SHARE * analysis.px(PICTURE_SMALLEST_MM) ** 2:
         return []
     tile = max(1, round(analysis.px(PICTURE_TILE_MM)))
