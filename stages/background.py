@@ -67,7 +67,7 @@ def background(page: PageImage, settings: Settings) -> PageImage:
     if page.is_bitonal:
         return _declined(page, None, "bitonal")
     analysis = analysis_of(page)
-    if _usual_level(analysis) < DARKEST_PAGE_LEVEL:
+    if analysis.usual_paper < DARKEST_PAGE_LEVEL:
         return _declined(page, None, "dark page")
     scale = max(1.0, analysis.dpi / FIT_DPI)
     dpi = analysis.dpi / scale
@@ -88,10 +88,6 @@ def background(page: PageImage, settings: Settings) -> PageImage:
 
 def _declined(page: PageImage, shading: float | None, reason: str) -> PageImage:
     return page.with_readings("background", shading_levels=shading, done=False, declined=reason)
-
-
-def _usual_level(analysis: Analysis) -> float:
-    return float(np.percentile(analysis.paper[::4, ::4], 75))
 
 
 def _unwritten(page: PageImage, analysis: Analysis, scale: float) -> tuple[Surface, Mask]:

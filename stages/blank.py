@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import Analysis, analysis_of
+from stages.analysis import Analysis, analysis_of, level_at
 from stages.bleed_through import SOFT_MARKS, ink_map
 from stages.page_image import MM_PER_INCH, PageImage
 from stages.settings import StageSettings
@@ -179,7 +179,7 @@ def _paper(grey: Grey, maps: Analysis, *, rim: int = 0) -> Grey:
 
 def _sheet(paper: Grey, maps: Analysis) -> Mask:
     """Where the sheet lies: not on a dark lid or border, and not on the outermost millimetre."""
-    light = (paper > SHEET_SHARE * np.percentile(paper[::SAMPLE_PX, ::SAMPLE_PX], 75)).view(np.uint8)
+    light = (paper > SHEET_SHARE * level_at(paper[::SAMPLE_PX, ::SAMPLE_PX], 75)).view(np.uint8)
     rim = max(1, round(maps.px(SHEET_RIM_MM)))
     sheet = cv2.erode(light, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
     edge = max(1, round(maps.px(IMAGE_RIM_MM)))

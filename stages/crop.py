@@ -20,7 +20,9 @@ from stages.analysis import (
     WIDTH,
     Analysis,
     analysis_of,
+    below,
     letter_like,
+    level_at,
 )
 from stages.page_image import MM_PER_INCH, Affine, PageImage, Pixels
 from stages.settings import StageSettings
@@ -188,7 +190,7 @@ def _look(view: Analysis) -> _Look:
     used = view.grey[: rows * factor, : cols * factor] if min(view.grey.shape) >= factor else view.grey
     grey = np.asarray(cv2.resize(used, (cols, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     centre = grey[rows // 5 : rows - rows // 5, cols // 5 : cols - cols // 5]
-    paper = float(np.percentile(centre if centre.size else grey, PAPER_PERCENTILE))
+    paper = level_at(centre if centre.size else grey, PAPER_PERCENTILE)
     return _Look(grey, view.dpi / factor, view.scale * factor, paper)
 
 
@@ -215,7 +217,7 @@ def _edge(look: _Look, smooth: npt.NDArray[np.int16], side: str) -> _Edge | None
     if run >= band.shape[1]:
         return None
     light = np.zeros((len(band), band.shape[1] + 1), np.int32)
-    np.cumsum(np.ascontiguousarray(band > middle), axis=1, out=light[:, 1:])
+    np.cumsum(np.ascontiguousarray(band > math.floor(middle)), axis=1, out=light[:, 1:])
     begins: Flags = light[:, run:] - light[:, :-run] == run  # paper here and for 3 mm on
     first = np.where(begins.any(axis=1), begins.argmax(axis=1), 0)
     along = np.flatnonzero(first > 0)
@@ -332,9 +334,10 @@ def _bands(look: _Look, edges: dict[str, _Edge], kept: Flags, *, blotches: bool)
 
     What lies outside the edges of the sheet counts as frame. A band with light letters in it is content.
     """
-    dark = look.grey < BAND_DARKNESS * look.paper
+    dark = below(look.grey, BAND_DARKNESS * look.paper)
     for edge in edges.values():
-        dark |= np.abs(look.grey.astype(np.int16) - edge.lid) <= LID_SPREAD_LEVELS
+        least, most = math.ceil(edge.lid - LID_SPREAD_LEVELS), math.floor(edge.lid + LID_SPREAD_LEVELS)
+        dark |= cv2.inRange(look.grey, max(0, least), min(255, most)) > 0
     outside = _outside(edges, shape=dark.shape, scale=1.0, inside=0.0)
     frame = cv2.dilate(np.pad(outside.astype(np.uint8), 1, constant_values=1), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
     usable = dark & ~outside & ~kept
@@ -343,7 +346,7 @@ def _bands(look: _Look, edges: dict[str, _Edge], kept: Flags, *, blotches: bool)
     if not along_frame.size:
         return bands, True
     depth = cv2.distanceTransform(np.pad(1 - outside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    paper = (look.grey > BAND_PAPER * look.paper) & ~outside
+    paper = ~below(look.grey, math.floor(BAND_PAPER * look.paper) + 1) & ~outside
     unsure = np.zeros(dark.shape, np.uint8)
     parts = []
     for label in along_frame:
@@ -385,7 +388,7 @@ def _with_rim(view: Analysis, look: _Look, bands: Flags, edges: dict[str, _Edge]
     if not bands.any():
         return bands
     outside = _outside(edges, shape=bands.shape, scale=1.0, inside=0.0)
-    paper = (look.grey > BAND_PAPER * look.paper) | outside
+    paper = ~below(look.grey, math.floor(BAND_PAPER * look.paper) + 1) | outside
     near = cv2.dilate(bands.astype(np.uint8), np.ones((3, 3), np.uint8))
     tooth_px = math.ceil(look.px(TOOTH_MM))
     reach = cv2.dilate(near, np.ones((2 * tooth_px - 1, 2 * tooth_px - 1), np.uint8))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from stages.analysis import HEIGHT, WIDTH, Analysis, analysis_of
+from stages.analysis import HEIGHT, WIDTH, Analysis, analysis_of, level_at
 from stages.errors import SkewTooLarge
 from stages.lid import lid_of, sheet_angle_of
 from stages.page_image import Affine, PageImage, Pixels
@@ -162,7 +162,7 @@ def _paper_colour(page: PageImage, view: Analysis) -> tuple[float, ...]:
     sample: Pixels = page.pixels[step // 2 :: step, step // 2 :: step].copy()
     grey = PageImage(pixels=sample, dpi=page.dpi).grey()
     # A light ground has its mode near the top; a page of light letters on black has it at the bottom.
-    dark_page = np.median(view.grey[::4, ::4]) < DARK_PAGE_LEVEL
+    dark_page = level_at(view.grey[::4, ::4], 50) < DARK_PAGE_LEVEL
     level = float(np.percentile(grey, 50 if dark_page else PAPER_SAMPLE_PERCENTILE, method="lower"))
     near = np.abs(grey.astype(np.float32) - level) <= PAPER_TOLERANCE_LEVELS
     colour = np.median(sample[near], axis=0)

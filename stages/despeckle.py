@@ -551,12 +551,21 @@ def _even_threes(along: Numbers, aside: Numbers, area: Numbers, page: PageImage)
     """Every mark that stands midway between two others of like size on its line, with those two before and after it."""
     before, after = (_next_on_line(along, aside, area, page, forward=forward) for forward in (False, True))
     threes = []
+    followed = [gap > 0 for _, gap, _ in after]
     for other_b, gap_b, off_b in before:
-        for other_a, gap_a, off_a in after:
-            uneven = np.abs(gap_a - gap_b) > ROW_GAP_TOLERANCE * np.minimum(gap_a, gap_b) + GRAIN_PX
-            bent = np.abs(off_a + off_b) > page.px(ROW_OFF_MM) / 2 + GRAIN_PX
-            middle = np.flatnonzero((gap_a > 0) & (gap_b > 0) & ~uneven & ~bent)
+        if not (gap_b > 0).any():
+            continue
+        for (other_a, gap_a, off_a), is_followed in zip(after, followed, strict=True):
+            # few marks have one on both sides, and only those are looked at
+            between = np.flatnonzero((gap_b > 0) & is_followed)
+            gaps_b, gaps_a = gap_b[between], gap_a[between]
+            even = np.abs(gaps_a - gaps_b) <= ROW_GAP_TOLERANCE * np.minimum(gaps_a, gaps_b) + GRAIN_PX
+            straight = np.abs(off_a[between] + off_b[between]) <= page.px(ROW_OFF_MM) / 2 + GRAIN_PX
+            middle = between[even & straight]
             threes.append((other_b[middle], middle, other_a[middle]))
+    if not threes:
+        nothing = np.zeros(0, np.intp)
+        return nothing, nothing, nothing
     left, middle, right = (np.concatenate(part) for part in zip(*threes, strict=True))
     return left, middle, right
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import analysis_of
+from stages.analysis import analysis_of, below
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 from stages.settings import StageSettings
 
@@ -19,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 # IMAGING 2.4, steps 1 to 3: 94 of 94 drawn holes found, none on 44 real pages without holes
 SEARCH_DPI = 100.0
 DARK_SHARE = 0.62
-LIGHTER_LEVELS = 18.0
+LIGHTER_LEVELS = 18
 TINTED_PAPER_LEVEL = 225.0
 WHITE_LEVEL = 250.0
 SHADING_STEP_MM = 5.0
@@ -89,7 +90,7 @@ def holes(page: PageImage, settings: Settings) -> PageImage:
     Source: hole sizes and distances of ISO 838 and of US practice (two and three holes).
     """
     analysis = analysis_of(page)
-    paper = float(np.percentile(analysis.paper[::4, ::4], 75))
+    paper = analysis.usual_paper
     spots = _found(analysis.grey, analysis.dpi, paper, _shading(analysis.paper, analysis.dpi))
     found = [hole for spot in spots if (hole := _as_punched(analysis.grey, analysis.dpi, spot)) is not None]
     lid = _lid_level(analysis.grey, paper, analysis.px(RIM_MM))
@@ -115,11 +116,12 @@ def _found(grey: Grey, dpi: float, paper: float, shading: Grey) -> list[_Hole]:
         size = (max(1, round(grey.shape[1] * SEARCH_DPI / dpi)), max(1, round(grey.shape[0] * SEARCH_DPI / dpi)))
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         dpi = SEARCH_DPI
-    classes = [grey < DARK_SHARE * paper]
+    classes = [below(grey, DARK_SHARE * paper)]
     if paper < TINTED_PAPER_LEVEL:
         # beside a white lid the shading is the lid's, so it only counts where it is darker
-        level = np.minimum(cv2.resize(shading, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR), paper)
-        classes.append(grey > np.minimum(level + LIGHTER_LEVELS, WHITE_LEVEL))
+        level = np.asarray(cv2.resize(shading, grey.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        most = math.floor(min(paper + LIGHTER_LEVELS, WHITE_LEVEL))
+        classes.append(grey > np.minimum(level, most - LIGHTER_LEVELS) + np.uint8(LIGHTER_LEVELS))
     side = max(3, round(OPENING_MM * dpi / MM_PER_INCH) | 1)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     found = []
@@ -240,7 +242,7 @@ def _lid_level(grey: Grey, paper: float, rim_px: float) -> float | None:
     rim = max(1, round(rim_px))
     sides = (grey[:rim].ravel(), grey[-rim:].ravel(), grey[:, :rim].ravel(), grey[:, -rim:].ravel())
     pixels = np.concatenate(sides)
-    dark = pixels[pixels < DARK_SHARE * paper]
+    dark = pixels[below(pixels, DARK_SHARE * paper)]
     return float(np.median(dark)) if dark.size > LID_SHARE * pixels.size else None
 
 

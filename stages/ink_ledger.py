@@ -15,7 +15,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, analysis_of, ink_of, letter_like, reduced
+from stages.analysis import (
+    AREA,
+    HEIGHT,
+    LEFT,
+    TOP,
+    WIDTH,
+    Analysis,
+    analysis_of,
+    ink_of,
+    letter_like,
+    level_at,
+    reduced,
+)
 from stages.lid import lid_of
 from stages.page_image import MM_PER_INCH, PageImage, Reading
 
@@ -129,10 +141,10 @@ def _letters(view: Analysis) -> npt.NDArray[np.bool_]:
     like = letter_like(view.stats, shape=view.grey.shape, dpi=view.dpi)
     if not like.any():
         return like
-    places = np.flatnonzero(view.ink)
+    places = view.inked
     numbers = view.labels.ravel()[places]
-    depth = cv2.subtract(view.paper, view.grey).ravel()[places]
-    usual = float(np.percentile(depth[like[numbers]], DEEP_PERCENTILE))
+    depth = np.asarray(cv2.subtract(view.paper, view.grey), dtype=np.uint8).ravel()[places]
+    usual = level_at(depth[like[numbers]], DEEP_PERCENTILE)
     deep = np.zeros(len(view.stats), np.bool_)
     deep[numbers[depth > DEEP_SHARE * usual]] = True
     return np.asarray(like & deep)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
+import weakref
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import Analysis
+from stages.analysis import Analysis, level_at
 
 PAPER_PERCENTILE = 90
 LID_DARKNESS = 0.5  # of the paper's level
@@ -20,11 +22,25 @@ EDGE_LEAST_SHARE, EDGE_LEAST_PX = 0.3, 10  # of the frame's side, along which an
 EDGE_TRIM_PX = (8.0, 3.0, 1.5, 1.5)  # around a corner another edge begins
 EDGES_AGREE_DEG = 0.5
 
+_kept = threading.local()
+
 
 def lid_of(view: Analysis) -> npt.NDArray[np.bool_] | None:
-    """Where on the analysed page the scanner's lid shows, with its rim; None where it does not show at all."""
+    """Where on the analysed page the scanner's lid shows, with its rim; None where it does not show at all.
+
+    Looked for once while the same analysis is in use.
+    """
+    held: tuple[weakref.ref[Analysis], npt.NDArray[np.bool_] | None] | None = getattr(_kept, "last", None)
+    if held is not None and held[0]() is view:
+        return held[1]
+    lid = _found(view)
+    _kept.last = (weakref.ref(view), lid)
+    return lid
+
+
+def _found(view: Analysis) -> npt.NDArray[np.bool_] | None:
     rows, cols = view.grey.shape
-    dark = LID_DARKNESS * float(np.percentile(view.grey[::4, ::4], PAPER_PERCENTILE))
+    dark = LID_DARKNESS * level_at(view.grey[::4, ::4], PAPER_PERCENTILE)
     frame = (view.grey[0], view.grey[-1], view.grey[:, 0], view.grey[:, -1])
     if sum(int((side < dark).sum()) for side in frame) < view.px(LID_CONTACT_MM):
         return None

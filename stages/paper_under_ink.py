@@ -25,7 +25,6 @@ EDGE_WINDOW = np.ones((5, 5), np.uint8)
 # The paper is followed closely enough for stains, but never into solid black, which must not come out hollow.
 DARKEST_SHARE = 0.4
 DARKEST_LEVEL = 20.0  # a gain of at most 12.7 (IMAGING 2.6, step 4)
-USUAL_PERCENTILE = 75
 
 # Writing narrower than this is bridged over. Wide strokes ask for wider bridges, and so do wide printed areas.
 BRIDGED_MM = (2.5, 6.0)
@@ -78,13 +77,13 @@ def close_paper_level(small: Grey, analysis: Analysis, dpi: float) -> Grey:
     level = np.where(
         share > LEAST_PAPER_SHARE, _mean(small * is_paper, window) / np.maximum(share, LEAST_PAPER_SHARE), bridge
     )
-    darkest = max(DARKEST_LEVEL, DARKEST_SHARE * float(np.percentile(analysis.paper[::4, ::4], USUAL_PERCENTILE)))
+    darkest = max(DARKEST_LEVEL, DARKEST_SHARE * analysis.usual_paper)
     return _mean(np.maximum(level, darkest).astype(np.float32), px(SMOOTH_MM)).astype(np.uint8)
 
 
 def beside_sheet(small: Grey, analysis: Analysis, dpi: float) -> Mask | None:
     """Where `small`, as in `close_paper_level`, shows the dark lid beside the sheet; None where it shows none."""
-    usual = float(np.percentile(analysis.paper[::4, ::4], USUAL_PERCENTILE))
+    usual = analysis.usual_paper
     dark = (small < LID_SHARE * usual).view(np.uint8)
     around = _frame(dark)
     least_px = max(LID_SIDE_SHARE * min(dark.shape), LID_SIDE_MM * dpi / MM_PER_INCH)

@@ -23,8 +23,13 @@ from stages.analysis import (
     TOP,
     WIDTH,
     Analysis,
+    Counts,
     analysis_of,
+    below,
     letter_like,
+    level_at,
+    level_counts,
+    level_of_counts,
 )
 from stages.errors import CutEdge, Illegible, QualityTooLow, SizeDoubtful
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
@@ -249,14 +254,15 @@ def _measured(tile: Grey, page: PageImage) -> _Tile:
     """Levels of paper and ink, width of the edges and heights of the letters on one tile."""
     threshold, _ = cv2.threshold(tile, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     grain = None if page.is_bitonal else _noise(tile, page)
-    if grain is not None and grain > COARSE_GRAIN * (tile[tile > threshold].mean() - tile[tile <= threshold].mean()):
+    light, dark = _parted(tile, threshold)
+    if grain is not None and grain > COARSE_GRAIN * (_mean(light) - _mean(dark)):
         side = max(3, round(page.px(GRAIN_MM)) | 1)  # or grains would be counted as letters
         tile = np.asarray(cv2.blur(tile, (side, side)), dtype=np.uint8)
         threshold, _ = cv2.threshold(tile, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    light, dark = tile[tile > threshold], tile[tile <= threshold]
-    paper = float(np.median(light)) if light.size else 255.0
+        light, dark = _parted(tile, threshold)
+    paper = level_of_counts(light, 50) if light.any() else 255.0
     # The darker half of the dark: thin strokes never reach the level of the ink.
-    ink = float(np.percentile(dark, 25)) if dark.size else paper
+    ink = level_of_counts(dark, 25) if dark.any() else paper
     binary = (tile < (paper + ink) / 2).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=8)
     left, top, width, height, area = stats[1:].T
@@ -276,6 +282,16 @@ def _measured(tile: Grey, page: PageImage) -> _Tile:
     return _Tile(paper, ink, blur_px, height[letters].astype(np.float64), specks)
 
 
+def _parted(tile: Grey, threshold: float) -> tuple[Counts, Counts]:
+    """How often each level occurs above the threshold, and how often each up to it."""
+    counts, is_light = level_counts(tile), np.arange(256) > threshold
+    return counts * is_light, counts * ~is_light
+
+
+def _mean(counts: Counts) -> float:
+    return float(counts @ np.arange(256)) / int(counts.sum()) if counts.any() else math.nan
+
+
 def _edge_width_px(tile: Grey, contrast: float, page: PageImage) -> float | None:
     """How many pixels the steepest slope would take for the whole rise of its edge; 2 for a perfect step."""
     across, down = (cv2.Scharr(tile, cv2.CV_32F, dx, dy) for dx, dy in ((1, 0), (0, 1)))
@@ -293,8 +309,8 @@ def _edge_width_px(tile: Grey, contrast: float, page: PageImage) -> float | None
 def _noise(tile: Grey, page: PageImage) -> float | None:
     """Standard deviation of the grain on the plain paper of a tile; None without paper."""
     reach = 2 * max(1, round(page.px(PAPER_CLEARANCE_MM))) + 1
-    smooth = cv2.blur(tile, (reach, reach))  # grain by itself is no ink, however coarse
-    strange = (smooth < np.median(smooth) - INK_DEPTH_LEVELS).astype(np.uint8)
+    smooth = np.asarray(cv2.blur(tile, (reach, reach)), dtype=np.uint8)  # grain by itself is no ink, however coarse
+    strange = below(smooth, level_at(smooth, 50) - INK_DEPTH_LEVELS).astype(np.uint8)
     paper = cv2.dilate(strange, np.ones((reach, reach), np.uint8)) == 0
     if paper.sum() < reach * reach:
         return None

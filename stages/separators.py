@@ -16,7 +16,7 @@ import numpy.typing as npt
 import zxingcpp
 from pydantic import field_validator, model_validator
 
-from stages.analysis import Analysis, analysis_of
+from stages.analysis import Analysis, analysis_of, level_at
 from stages.page_image import MM_PER_INCH, Box, PageImage
 from stages.settings import StageSettings
 
@@ -294,7 +294,7 @@ def _bars(profile: Grey, maps: Analysis) -> npt.NDArray[np.bool_]:
     middle = cv2.addWeighted(lightest, 0.5, darkest, 0.5, 0)
     # where nothing differs there is no bar, but a black lid must not pass for quiet paper
     flat = cv2.subtract(lightest, darkest) < LEAST_CONTRAST
-    lid = float(np.percentile(profile[:, ::4], 90)) / 2
+    lid = level_at(profile[:, ::4], 90) / 2
     return np.asarray(profile < np.where(flat, lid, middle), dtype=np.bool_)
 
 

@@ -12,7 +12,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import AREA, HEIGHT, LEFT, TOP, WIDTH, Analysis, InkParts, analysis_of, ink_parts, letter_like
+from stages.analysis import (
+    AREA,
+    HEIGHT,
+    LEFT,
+    TOP,
+    WIDTH,
+    Analysis,
+    InkParts,
+    analysis_of,
+    ink_parts,
+    letter_like,
+    level_at,
+)
 from stages.lid import PAPER_PERCENTILE, lid_of
 from stages.page_image import MM_PER_INCH, PageImage
 
@@ -172,7 +184,7 @@ def _voters(view: Analysis) -> _Voters:
     grey, parts = view.grey, InkParts(view.ink, view.labels, view.stats)
     chosen = letter_like(parts.stats, shape=grey.shape, dpi=view.dpi)
     count = int(chosen.sum())
-    if count < LETTERS_TO_VOTE or np.median(grey[::4, ::4]) < DARK_PAGE_LEVEL:
+    if count < LETTERS_TO_VOTE or level_at(grey[::4, ::4], 50) < DARK_PAGE_LEVEL:
         inverted_grey = np.asarray(cv2.bitwise_not(grey), dtype=np.uint8)
         inverted = ink_parts(inverted_grey, view.dpi)
         light = letter_like(inverted.stats, shape=grey.shape, dpi=view.dpi)
@@ -194,10 +206,11 @@ def _voters(view: Analysis) -> _Voters:
     voting[0] = False
     chosen = chosen & outside
     enough = int(chosen.sum()) >= LETTERS_TO_VOTE
+    inked = view.inked if parts.ink is view.ink else np.flatnonzero(parts.ink)
     long = voting & (np.maximum(width, height) > view.px(RULE_MM))
     places = np.stack([left + width / 2, top + height / 2], axis=1)
-    ink = _mask(parts.ink) if voting[1:].all() else _mask_of(parts, voting)
-    letters = _mask_of(parts, chosen) if enough else None
+    ink = _mask(parts.ink) if voting[1:].all() else _mask_of(parts, inked, voting)
+    letters = _mask_of(parts, inked, chosen) if enough else None
     letter_height = float(np.median(height[chosen])) if enough else 0.0
     return _Voters(letters, ink, places[chosen], letter_height, places[long])
 
@@ -246,11 +259,10 @@ def _mask(chosen: npt.NDArray[np.bool_]) -> Mask:
     return chosen.view(np.uint8) * np.uint8(255)
 
 
-def _mask_of(parts: InkParts, chosen: npt.NDArray[np.bool_]) -> Mask:
-    """The components that are chosen; looked up where there is ink only, which is a twentieth of a page."""
+def _mask_of(parts: InkParts, inked: npt.NDArray[np.intp], chosen: npt.NDArray[np.bool_]) -> Mask:
+    """The components that are chosen; looked up where there is ink only."""
     mask = np.zeros(parts.labels.shape, np.uint8)
-    places = np.flatnonzero(parts.ink)
-    mask.ravel()[places] = _mask(chosen)[parts.labels.ravel()[places]]
+    mask.ravel()[inked] = _mask(chosen)[parts.labels.ravel()[inked]]
     return mask
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.analysis import ANALYSIS_DPI, ANALYSIS_MAX_MEGAPIXELS, analysis_of, letter_like
+from stages.analysis import ANALYSIS_DPI, ANALYSIS_MAX_MEGAPIXELS, analysis_of, below, letter_like, level_at
+from stages.lid import lid_of
 from stages.page_image import PageImage
-from tests.stages.drawn_pages import blank_page, grey_page, text_page
+from tests.stages.drawn_pages import blank_page, grey_page, on_lid, text_page
 
 
 def test_a_page_is_analysed_once_for_all_detectors() -> None:
@@ -19,6 +21,32 @@ def test_changed_pixels_are_analysed_anew() -> None:
     before = analysis_of(page)
     assert analysis_of(page.with_pixels(page.pixels.copy())) is not before
     assert analysis_of(PageImage(pixels=page.pixels, dpi=300.0)) is not before
+
+
+@given(
+    st.lists(st.integers(0, 255), min_size=1, max_size=300),
+    st.one_of(st.floats(0, 100), st.sampled_from([0.0, 25.0, 50.0, 70.0, 75.0, 90.0, 95.0, 100.0])),
+)
+def test_a_level_found_by_counting_is_the_percentile(values: list[int], percent: float) -> None:
+    levels = np.array(values, np.uint8)
+    assert level_at(levels, percent) == pytest.approx(float(np.percentile(levels, percent)), abs=1e-9)
+    assert level_at(levels, 50) == float(np.median(levels))
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=50), st.floats(-10, 300))
+def test_below_a_limit_between_two_levels_is_what_is_below_it(values: list[int], limit: float) -> None:
+    levels = np.array(values, np.uint8)
+    assert (below(levels, limit) == (levels.astype(np.float64) < limit)).all()
+
+
+def test_the_lid_of_one_page_is_not_taken_for_that_of_the_next() -> None:
+    scan, there = on_lid(text_page()[:1400, :1100])
+    with_lid, without = analysis_of(grey_page(scan)), analysis_of(grey_page(text_page()))
+    lid = lid_of(with_lid)
+    assert lid is not None
+    assert lid_of(without) is None
+    assert lid_of(with_lid) is not None
+    assert lid[~there].mean() > 0.9
 
 
 def test_a_place_on_the_analysis_is_the_same_place_on_the_page() -> None:
