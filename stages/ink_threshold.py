@@ -29,7 +29,7 @@ SOLID_REST_SHARE = 0.05
 
 # A stroke's edge lies half way between its middle and the paper. Half way between the pixels inside and outside the
 # truth's edge the depth is 0.37 to 0.53 of the deepest close by on 4 real pages, 0.43 to 0.58 on 21 drawn ones (medians
-# of each page). Of 0.45, 0.47 and 0.5 the first gave the real pages the best F, the last the drawn ones: chosen on them.
+# of each page). Of 0.45, 0.47 and 0.5 the first gave real pages the best F, the last drawn ones: chosen on them.
 EDGE_SHARE = 0.45
 STROKE_MM = 1.0
 INK_WINDOW_MM = 4.0
@@ -58,7 +58,7 @@ STRONG_DEPTH_GRAINS = 6.0
 LEAST_STRONG_GRAINS = 4.0
 STRONG_SHARE_OF_DEPTH = 0.65
 
-# By how much the rim of ink rises from the mean about it. Over whole parts, this in units of the grain told writing from
+# By how much the rim of ink rises from the mean about it. Over whole parts, this over the grain told writing from
 # stains, clouds of the paper and print of the other side better than depth did (2 Bickley, 6 drawn pages); on Bickley
 # a tenth of true parts of 30 to 100 pixels lies below 1.5, a tenth of false ones above 1.6. Chosen by F on 25 pages.
 RISE_WINDOW_MM = 1.3
