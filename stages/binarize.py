@@ -40,9 +40,10 @@ LIGHT_SKEWNESS = 0.3
 LETTER_HEIGHT_MM = (0.9, 9.0)
 LETTER_WIDTH_MM = (0.25, 12.0)
 LETTER_DEPTH_SHARE = 0.5  # print that shines through from the other side is mostly paler than this, and may go
-FAINT_DEPTH_SHARE = 0.35  # marks as crisp as letters are given back from here on, but no page stays grey for them
+FAINT_DEPTH_SHARE = 0.25  # from here on marks are given back, but no page stays grey for them
 LETTER_DEEP_SHARE = 0.1
 LETTER_SHARPNESS = 0.65  # of what most letters of the page have, or of a whole step within three analysis pixels
+FAINT_SHARPNESS = 0.4  # and as sharp as this: on grainy film letters are hardly sharper than stains
 LETTER_KEPT_SHARE = 0.5
 INK_SHARE_LIMITS = (0.25, 4.0)
 
@@ -163,26 +164,22 @@ def _first_sound(
     best_fraction = 0.0
     for method, ink_of in (("depth", ink_by_depth), ("nick", ink_by_nick), ("otsu", ink_by_otsu)):
         ink = ink_of(flat)
-        if letters is not None and method == "depth":
-            _give_back_letters(letters, ink, flat)
+        lost = None if letters is None else letters.lost(ink)
+        if letters is not None and lost is not None and method == "depth" and lost.any():
+            # NICK's threshold is closer to the paper
+            letters.give_back(lost, ink, ink_by_nick(flat))
+            lost = letters.lost(ink)
         if flat.lid is not None:
             ink[spread(flat.lid, ink.shape)] = False
-        if letters is None:
+        if letters is None or lost is None:
             # nothing to lose; but Otsu and NICK cut the grain of empty paper in two, so only the first way is asked
             return method if ink.any() else "blank", ink, 1.0
-        kept_fraction = letters.kept_fraction(ink)
+        kept_fraction = letters.kept_fraction(lost)
         best_fraction = max(best_fraction, kept_fraction)
         ink_ratio = share(ink) / marked_share
         if kept_fraction >= kept_min_fraction and INK_SHARE_LIMITS[0] <= ink_ratio <= INK_SHARE_LIMITS[1]:
             return method, ink, kept_fraction
     return "kept-grey", None, best_fraction
-
-
-def _give_back_letters(letters: _Letters, ink: Mask, flat: Flat) -> None:
-    """Where a letter was lost, take what NICK finds at its place: its threshold is closer to the paper."""
-    lost = letters.lost(ink)
-    if lost.any():
-        letters.give_back(lost, ink, ink_by_nick(flat))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +196,9 @@ class _Letters:
     sure: Mask
     shape: tuple[int, int]
 
-    def kept_fraction(self, ink: Mask) -> float:
-        """The share of the sure letters of which most is still ink."""
-        return 1.0 - int(np.count_nonzero(self.lost(ink) & self.sure)) / max(1, int(np.count_nonzero(self.sure)))
+    def kept_fraction(self, lost: Mask) -> float:
+        """The share of the sure letters that are not lost."""
+        return 1.0 - int(np.count_nonzero(lost & self.sure)) / max(1, int(np.count_nonzero(self.sure)))
 
     def lost(self, ink: Mask) -> Mask:
         """Of which letters, by number, most is no ink."""
@@ -244,11 +241,12 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
     # a stain, a shadow or print of the other side may be as large and as dark as a letter, but its edge is softer
     spans = np.bincount(numbers, weights=span(analysis.grey).ravel()[places], minlength=stats.shape[0])
     sharpness = spans / np.maximum(np.bincount(numbers, weights=depth, minlength=stats.shape[0]), 1.0)
-    soft = sharpness < LETTER_SHARPNESS * min(1.0, float(np.percentile(sharpness[is_letter], 75)))
+    sharpness /= min(1.0, float(np.percentile(sharpness[is_letter], 75)))
     usual = float(np.percentile(depth[::4], 75))
     least_px = np.maximum(LETTER_DEEP_SHARE * stats[:, cv2.CC_STAT_AREA], 1)
-    depth[soft[numbers]] = 0
+    depth[sharpness[numbers] < FAINT_SHARPNESS] = 0
     sure = np.bincount(numbers[depth > LETTER_DEPTH_SHARE * usual], minlength=stats.shape[0]) >= least_px
+    sure &= sharpness >= LETTER_SHARPNESS
     chosen = depth > np.where(sure, LETTER_DEPTH_SHARE, FAINT_DEPTH_SHARE)[numbers] * usual
     places, numbers = places[chosen], numbers[chosen]
     deep_px = np.bincount(numbers, minlength=stats.shape[0])

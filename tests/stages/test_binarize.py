@@ -430,3 +430,18 @@ def test_a_thin_stroke_is_as_wide_as_its_ink_whether_faint_or_dark() -> None:
         np.mean(np.sum(~page.pixels[160:220, column - 20 : column + 26], axis=1)) for column in (100, 300, 500, 700)
     ]
     assert np.abs(np.array(widths) - 6).max() < 1.0
+
+
+@pytest.mark.parametrize(("depth_share", "least"), [(0.4, 0.9), (0.3, 0.8)])
+@pytest.mark.parametrize("reduction", [1, 2, 3])
+def test_a_faint_word_in_a_line_of_dark_ones_stays(depth_share: float, least: float, reduction: int) -> None:
+    truth = drawn(rows=600)
+    scan = scanned(truth, shade=0.0).astype(np.float64)
+    paper = np.percentile(scan, 75)
+    scan[:, 600:800] = paper - (paper - scan[:, 600:800]) * depth_share
+    size = (scan.shape[1] // reduction, scan.shape[0] // reduction)
+    small = cv2.resize(scan.clip(0, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    page = binarize(page_of(small, 300 // reduction), Settings())
+    letters = cv2.resize(truth, size, interpolation=cv2.INTER_AREA) < 64
+    word = np.s_[:, 600 // reduction : 800 // reduction]
+    assert np.mean(~page.pixels.astype(bool)[word][letters[word]]) > least
