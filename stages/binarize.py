@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from stages.analysis import Analysis, analysis_of
+from stages.analysis import Analysis, analysis_of, level_at
 from stages.ink_threshold import (
     PAPER,
     STATISTICS_DPI,
@@ -24,7 +24,7 @@ from stages.ink_threshold import (
 from stages.maps import NEIGHBOURS, Grey, Mask, Surface, mean_over, share, shrunk, span, spread
 from stages.page_image import MM_PER_INCH, Box, PageImage, Reading
 from stages.settings import StageSettings
-from stages.tone_pictures import dithered, is_picture, paper_brightness, pictures_in
+from stages.tone_pictures import dithered, is_picture, pictures_in
 
 # A colour mix other than luminance is used only where the writing has much more contrast in it (yellow, light blue).
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as `PageImage.grey`
@@ -96,7 +96,7 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     if ink is None:
         return page.with_readings("binarize", **readings)
     white = ~ink
-    paper_level = paper_brightness(analysis)
+    paper_level = analysis.usual_paper
     for picture in pictures:
         rows, cols = _slices(picture, analysis.scale)
         white[rows, cols] = dithered(grey[rows, cols], paper_level)
@@ -232,7 +232,7 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
         written[_slices(picture, 1.0)] = False
     if lid is not None:
         written[spread(lid, written.shape)] = False
-    places = np.flatnonzero(written)
+    places = analysis.inked if written is analysis.ink else np.flatnonzero(written)
     places = places[is_letter[analysis.labels.ravel()[places]]]
     if not places.size:
         return None
@@ -242,7 +242,7 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
     spans = np.bincount(numbers, weights=span(analysis.grey).ravel()[places], minlength=stats.shape[0])
     sharpness = spans / np.maximum(np.bincount(numbers, weights=depth, minlength=stats.shape[0]), 1.0)
     sharpness /= min(1.0, float(np.percentile(sharpness[is_letter], 75)))
-    usual = float(np.percentile(depth[::4], 75))
+    usual = level_at(np.asarray(depth[::4], dtype=np.uint8), 75)
     least_px = np.maximum(LETTER_DEEP_SHARE * stats[:, cv2.CC_STAT_AREA], 1)
     depth[sharpness[numbers] < FAINT_SHARPNESS] = 0
     sure = np.bincount(numbers[depth > LETTER_DEPTH_SHARE * usual], minlength=stats.shape[0]) >= least_px

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.analysis import Analysis
-from stages.maps import NEIGHBOURS, Grey, Mask, Surface, below, mean_over, shrunk, spread, stretched
+from stages.analysis import Analysis, below
+from stages.maps import NEIGHBOURS, Grey, Mask, Surface, mean_over, shrunk, spread, stretched
 from stages.page_image import MM_PER_INCH
 from stages.paper_under_ink import beside_sheet, close_paper_level
 

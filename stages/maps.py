@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 import cv2
@@ -21,11 +20,6 @@ NO_REDUCTION = 1.01  # one row in a hundred more or less is not worth another re
 def share(marked: Grey | Mask) -> float:
     """What part of all pixels is marked."""
     return int(np.count_nonzero(marked)) / marked.size
-
-
-def below(levels: Grey, limit: float) -> Mask:
-    """Where levels are below a limit that need not be whole; against a float numpy would widen every pixel."""
-    return np.asarray(levels < math.ceil(limit))
 
 
 def span(grey: Grey) -> Grey:

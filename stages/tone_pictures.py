@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from stages.analysis import Analysis, letter_like
-from stages.maps import Grey, Mask, Surface, below, share, span
+from stages.analysis import Analysis, below, letter_like, level_at
+from stages.maps import Grey, Mask, Surface, share, span
 from stages.page_image import Box
 
 PAPER = 255
@@ -56,7 +56,7 @@ def is_picture(analysis: Analysis) -> bool:
     if least_tone is None:
         return False
     sample = analysis.grey[::2, ::2]
-    brightest = float(np.percentile(sample, 95))
+    brightest = level_at(sample, 95)
     if letters <= PICTURE_TIERS[0][0] and brightest < DARK_PAGE_LEVEL:
         return True  # not even the lightest part is paper
     dark, light = (share * brightest for share in TONE_SHARES)
@@ -67,7 +67,7 @@ def is_picture(analysis: Analysis) -> bool:
 
 def _is_written(analysis: Analysis, like: Mask) -> bool:
     """Whether the letter-like marks cover the page, are most of its ink, and have sharp edges."""
-    places = np.flatnonzero(analysis.ink)
+    places = analysis.inked
     places = places[like[analysis.labels.ravel()[places]]]
     marked, inked = places.size, int(np.count_nonzero(analysis.ink))
     if marked < WRITTEN_COVER * analysis.ink.size or marked < WRITTEN_INK_SHARE * inked:
@@ -76,15 +76,10 @@ def _is_written(analysis: Analysis, like: Mask) -> bool:
     return float(np.mean(span(analysis.grey).ravel()[places] / depth)) >= WRITTEN_SHARPNESS
 
 
-def paper_brightness(analysis: Analysis) -> float:
-    """How bright the paper usually is."""
-    return float(np.percentile(analysis.paper[::4, ::4], 75))
-
-
 def pictures_in(analysis: Analysis) -> list[Box]:
     """Where a picture is sure, in pixels of the analysis: smooth middle tones, many of them, with detail, in a box."""
     grey = analysis.grey
-    paper = paper_brightness(analysis)
+    paper = analysis.usual_paper
     spans = span(grey)
     no_paper = below(grey, PICTURE_TONES[1] * paper)
     tone = (grey > math.floor(PICTURE_TONES[0] * paper)) & no_paper & below(spans, PICTURE_SMOOTH_SHARE * paper)
