@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from stages.analysis import Analysis, analysis_of, level_at
+from stages.analysis import Analysis, analysis_of, ink_parts, level_at, reduced
 from stages.ink_threshold import (
     PAPER,
     STATISTICS_DPI,
@@ -45,6 +45,8 @@ LETTER_DEEP_SHARE = 0.1
 LETTER_SHARPNESS = 0.65  # of what most letters of the page have, or of a whole step within three analysis pixels
 FAINT_SHARPNESS = 0.4  # and as sharp as this: on grainy film letters are hardly sharper than stains
 LETTER_KEPT_SHARE = 0.5
+# Where paper is darker than this on a twentieth of the page, what is faint there has too few levels to be counted
+DARK_PAPER_LEVEL, DARK_PAPER_PERCENT = 150.0, 5
 INK_SHARE_LIMITS = (0.25, 4.0)
 
 
@@ -65,9 +67,9 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
 
     Grey or colour in, bool of the same size out (True white). A bitonal page comes back as it is, with its scanner's
     stream. Noise is smoothed and the paper evened out first, stains included; where grain or print of the other side
-    is seen, ink has to stand out more. A dark lid beside the sheet comes out white. Then the letters are counted: one
-    that is lost is given back as NICK sees it; if still too few are left, all of NICK and then Otsu are tried, and if
-    they fail too the page stays grey, with `binarize.method` = "kept-grey" for a person to see. So does a page that is
+    is seen, ink has to stand out more. A dark lid beside the sheet comes out white. Then the letters are counted: if
+    few are lost, they are given back as NICK sees them; if more, all of NICK and then Otsu are tried, and if they fail
+    too the page stays grey, with `binarize.method` = "kept-grey" for a person to see. So does a page that is
     one picture with hardly a letter on it: no threshold does it justice.
 
     Readings: `method` ("bitonal", "depth", "nick", "otsu", "kept-grey", or "blank" where nothing stands out from the
@@ -159,13 +161,17 @@ def _first_sound(
     flat: Flat, analysis: Analysis, pictures: list[Box], kept_min_fraction: float
 ) -> tuple[str, Mask | None, float]:
     """The first way that keeps the letters: its name, its ink, and the share it kept."""
-    letters = _letters(analysis, pictures, flat.lid)
+    letters = _letters(_evened(analysis, flat), pictures, flat.lid)
     marked_share = max(share(analysis.ink), 1 / analysis.ink.size)
     best_fraction = 0.0
     for method, ink_of in (("depth", ink_by_depth), ("nick", ink_by_nick), ("otsu", ink_by_otsu)):
         ink = ink_of(flat)
         lost = None if letters is None else letters.lost(ink)
         if letters is not None and lost is not None and method == "depth" and lost.any():
+            if letters.kept_fraction(lost) < kept_min_fraction:
+                # no way for this page: with the letters it lost goes other writing, too faint to be counted
+                best_fraction = letters.kept_fraction(lost)
+                continue
             # NICK's threshold is closer to the paper
             letters.give_back(lost, ink, ink_by_nick(flat))
             lost = letters.lost(ink)
@@ -180,6 +186,20 @@ def _first_sound(
         if kept_fraction >= kept_min_fraction and INK_SHARE_LIMITS[0] <= ink_ratio <= INK_SHARE_LIMITS[1]:
             return method, ink, kept_fraction
     return "kept-grey", None, best_fraction
+
+
+def _evened(analysis: Analysis, flat: Flat) -> Analysis:
+    """The analysis of the page with its paper evened out, where that is dark: faint writing has few levels there.
+
+    On white paper it would be the same, and cost a labelling.
+    """
+    if level_at(analysis.paper, DARK_PAPER_PERCENT) >= DARK_PAPER_LEVEL:
+        return analysis
+    levels, _ = reduced(flat.levels, flat.dpi)  # on the same grid, as size and dpi are the same
+    parts = ink_parts(levels, analysis.dpi)
+    return replace(
+        analysis, grey=levels, paper=np.full_like(levels, PAPER), ink=parts.ink, labels=parts.labels, stats=parts.stats
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ class Leadership:
         self._database = database
         self._name = name
         self._owner = owner
+        self._number = zlib.crc32(f"platen {name}".encode())
         self._connection: Connection | None = None
         self._renew_at = 0.0
 
@@ -43,7 +44,9 @@ class Leadership:
         if self._database.is_sqlite:
             with self._database.write() as c:
                 c.execute(delete(t.leases).where(t.leases.c.name == self._name, t.leases.c.owner == self._owner))
-        else:
+        elif self._connection is not None:
+            # said before it is closed: the server takes its time to notice an end
+            self._connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": self._number})
             self._drop()
 
     def _leased(self) -> bool:
@@ -73,8 +76,7 @@ class Leadership:
                 self._connection.execute(text("SELECT 1"))  # the lock lasts as long as the connection
                 return True
             connection = self._database.connection_of_its_own()
-            number = zlib.crc32(f"platen {self._name}".encode())
-            if connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": number}):
+            if connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": self._number}):
                 self._connection = connection
                 return True
             connection.close()
