@@ -47,10 +47,9 @@ from pipeline.tasks import do_task
 from pipeline.verification import verify
 from stages.errors import Refusal
 from stages.sheets import Ticket
+from workers.shift import HEARTBEAT_S, STOP_TIMEOUT_MS
 
 HELD_EXIT = 3
-HEARTBEAT_S = 3.0
-STOP_TIMEOUT_MS = 25_000  # a worker that is told to stop gives back what is not done by then
 MOST_PAGES = 1_000_000_000
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 

@@ -16,12 +16,11 @@ from pipeline.model import QUEUES
 from workers import actors, shift
 from workers.broker import broker, is_embedded
 from workers.feeder import Feeder
-from workers.shift import Shift
+from workers.shift import STOP_TIMEOUT_MS, Shift
 from workers.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
-STOP_TIMEOUT_MS = 25_000  # a page takes seconds; what is not done by then is given back and done again
 WORKER_TIMEOUT_MS = 200
 LOOK_S = 0.25
 

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 3.0
 REAP_S = 5.0
+STOP_TIMEOUT_MS = 25_000  # a page takes seconds; what is not done by then is given back and done again
 
 
 class Shift:

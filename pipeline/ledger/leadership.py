@@ -45,9 +45,10 @@ class Leadership:
             with self._database.write() as c:
                 c.execute(delete(t.leases).where(t.leases.c.name == self._name, t.leases.c.owner == self._owner))
         elif self._connection is not None:
-            # said before it is closed: the server takes its time to notice an end
-            self._connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": self._number})
-            self._drop()
+            try:  # said before it is closed: the server takes its time to notice an end
+                self._connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": self._number})
+            finally:
+                self._drop()
 
     def _leased(self) -> bool:
         if time.monotonic() < self._renew_at:

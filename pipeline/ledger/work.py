@@ -166,6 +166,10 @@ class Work(Database):
 
         What a crash leaves out here costs an order its turn a little sooner or later, and nothing else.
         """
+        with self.read() as c:  # asked before taking the write lock: mostly nothing has ended
+            since = c.scalar(select(t.counters.c.value).where(t.counters.c.name == _CHARGED_UNTIL))
+            if since is not None and not c.scalar(select(exists().where(t.tasks.c.finished_ms > since))):
+                return
         with self.write() as c:
             now = int(c.scalar(select(t.now_ms())) or 0)
             c.execute(insert_if_new(c, t.counters, name=_CHARGED_UNTIL, value=now - CHARGE_DELAY_MS))
