@@ -23,6 +23,7 @@ if [ "${1:-run}" = test ]; then
     [/usr/lib/postgresql/*/bin/postgres]="postgresql"
     [redis-server]="redis-server"
     [/usr/lib/rabbitmq/bin/rabbitmq-server]="rabbitmq-server"
+    [chromium]="chromium"
   )
 fi
 
