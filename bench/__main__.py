@@ -12,6 +12,7 @@ from bench import (
     binarise,
     blank,
     borders,
+    chaos,
     characters,
     despeckle,
     dewarp,
@@ -48,6 +49,7 @@ BENCHES = {
     "prepare": prepare.run,
     "speed": speed.run,
     "large": large.run,
+    "chaos": chaos.run,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 
 from pipeline.assemble import assemble_batch
@@ -18,6 +20,8 @@ from pipeline.sandbox import Stopping
 from stages.errors import Refusal
 
 log = logging.getLogger(__name__)
+
+FULL_BELOW_BYTES = 1 << 20  # no page file or PDF is sure to fit
 
 VERBS: Mapping[TaskKind, Callable[..., None]] = {
     TaskKind.RECEIVE_BATCH: receive_delivery,
@@ -43,7 +47,8 @@ def run_task(bureau: Bureau, task_id: TaskId, attempt: int, *, owner: str) -> No
 def do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
     """Do a task that this process has claimed.
 
-    Can a person help, or can time? A refusal is held for a person; anything else is tried again after a pause.
+    Can a person help, or can time? A refusal is held for a person; anything else is tried again after a pause, four
+    times, or as often as it takes while the disk is full.
     """
     with about(task=task.id, attempt=task.attempt, kind=task.kind.value, order=task.order_id, subject=subject_of(task)):
         _do_task(bureau, task, owner=owner)
@@ -59,9 +64,20 @@ def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
         except (Fenced, Stopping):
             raise
         except Exception as error:
+            if _no_room(bureau, error):
+                bureau.ledger.wait_for_room(task, f"{type(error).__name__}: {error}", who=owner)
+                log.error("%s %d waits: the disk is full", task.kind, task.subject_id)
+                return
             state = bureau.ledger.put_off(task, f"{type(error).__name__}: {error}", who=owner)
             log.exception("%s %d failed and is %s", task.kind, task.subject_id, state)
     except Stopping:
         log.info("%s %d is given back: this process stops", task.kind, task.subject_id)
     except Fenced:
         log.warning("%s %d: somebody else has taken it over", task.kind, task.subject_id)
+
+
+def _no_room(bureau: Bureau, error: Exception) -> bool:
+    """Whether the disk was full: by the error itself, or by the look of the disk where a library hides it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return shutil.disk_usage(bureau.settings.home).free < FULL_BELOW_BYTES

@@ -34,10 +34,29 @@ def postgresql_programs() -> Path | None:
 
 
 class PostgreSQL:
-    """A running cluster that listens on a socket in its own folder alone."""
+    """A cluster that listens on a socket in its own folder alone; it can be stopped where it stands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: list[str | Path], *, user: int | None) -> None:
         self._folder = folder
+        self._command = command
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=self._folder, user=self._user,
+                extra_groups=[] if self._user else None,
+            )  # fmt: skip
+        self._wait_until_ready(self._process)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """The fast shutdown, which cuts connections; with SIGQUIT the immediate one, as if it had crashed."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(timeout=_START_S)
+            self._process = None
 
     def url(self, name: str) -> str:
         """SQLAlchemy address of a database."""
@@ -71,8 +90,7 @@ class PostgreSQL:
     def _address(self) -> str:
         return f"host={self._folder} user=platen dbname=postgres"
 
-    def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until it takes connections."""
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_S
         while True:
             try:
@@ -96,20 +114,18 @@ def running_postgresql(programs: Path) -> Iterator[PostgreSQL]:
             [programs / "initdb", "-D", data, "-U", "platen", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
             check=True, capture_output=True, cwd=folder, user=user, extra_groups=[] if user else None,
         )  # fmt: skip
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off",
-                 "-c", "max_connections=60", "-c", "deadlock_timeout=200ms"],
-                stdout=log, stderr=log, cwd=folder, user=user, extra_groups=[] if user else None,
-            )  # fmt: skip
+        server = PostgreSQL(
+            folder,
+            [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off",
+             "-c", "max_connections=60", "-c", "deadlock_timeout=200ms"],
+            user=user,
+        )  # fmt: skip
         try:
-            server = PostgreSQL(folder)
-            server.wait_until_ready(process)
+            server.start()
             server.make_template()
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # the fast shutdown: connections are cut
-            process.wait(timeout=_START_S)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
 
 import dramatiq
 
@@ -13,7 +19,7 @@ from pipeline.settings import Settings
 from workers import shift
 from workers.broker import is_embedded
 from workers.feeder import Feeder
-from workers.shift import Shift
+from workers.shift import STOP_TIMEOUT_MS, Shift
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,8 @@ class Service(dramatiq.Middleware):
         """
         if shift.current() is not None:
             return
+        # not through the pipe to Dramatiq's command: once that is dead and the pipe full, who writes waits for ever
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         settings = Settings()
         logs.set_up(as_json=settings.log_format == "json", level=logging.INFO)
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # says everything twice
@@ -59,6 +67,8 @@ class Service(dramatiq.Middleware):
         shift.begin(at_work)
         if self._feeder is not None:
             self._feeder.start()
+        if (command := multiprocessing.parent_process()) is not None:
+            threading.Thread(target=_end_with, args=(command,), name="parent", daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Take nothing more, and end what is being worked on."""
@@ -76,3 +86,12 @@ class Service(dramatiq.Middleware):
         shift.finish()
         self._shift.end()
         self._shift.bureau.close()
+
+
+def _end_with(command: multiprocessing.process.BaseProcess) -> None:
+    """Stop when Dramatiq's command has ended: killed without warning it cannot tell us, and another takes our place."""
+    command.join()
+    log.error("the command that started this worker is gone; the worker stops")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_TIMEOUT_MS / 1000)
+    os._exit(1)  # what it held comes back by its missing heartbeat

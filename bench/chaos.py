@@ -1,0 +1,144 @@
+"""Nothing lost, nothing billed twice: 300 documents of 6 orders while processes, servers, disk and Tesseract fail.
+
+Four set-ups after an undisturbed run with the same documents: what each customer gets must be the same. BENCH_DOCUMENTS
+is how many documents there are (300 unless it is given), BENCH_SETUPS a part of the set-ups' names.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.tables import print_table
+from tests.disks import small_disk
+from tests.servers import (
+    PostgreSQL,
+    Server,
+    postgresql_programs,
+    rabbitmq_program,
+    running_postgresql,
+    running_rabbitmq,
+    running_redis,
+)
+from tests.whole.chaos import Chaos, FailingBureau, Job, Outcome
+
+DOCUMENTS = 300
+SEED = 2026
+WORKERS = 3
+PAUSE_S = 5.0  # a fault that often
+DISK_MIB = 512
+TIME_LIMIT_S = 3 * 3600.0
+ORDERS = (
+    ("WO-1", "normal", ("imaging", "film")),
+    ("WO-2", "rush", ("imaging",)),
+    ("WO-3", "overnight", ("imaging",)),
+    ("WO-4", "normal", ("imaging",)),
+    ("WO-5", "normal", ("imaging", "film")),
+    ("WO-6", "overnight", ("imaging",)),
+)
+SETUPS = (
+    ("embedded, SQLite", "sqlite", "embedded"),
+    ("embedded, PostgreSQL", "postgresql", "embedded"),
+    ("Redis, PostgreSQL", "postgresql", "redis"),
+    ("RabbitMQ, PostgreSQL", "postgresql", "rabbitmq"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a set-up went through, what came out, and what `platen verify` says of it."""
+
+    chaos: Chaos
+    outcomes: dict[str, Outcome]
+    faults: list[str]
+
+
+def run() -> None:
+    """Run the documents undisturbed, then through each set-up, and print what came out of each."""
+    jobs = list(_jobs(int(os.environ.get("BENCH_DOCUMENTS", DOCUMENTS))))
+    pages = sum(job.pages for job in jobs)
+    undisturbed = _result(jobs, "sqlite", "embedded", seed=None)
+    rows = [_row("undisturbed", jobs, undisturbed, undisturbed)]
+    for name, database, broker in SETUPS:
+        if os.environ.get("BENCH_SETUPS", "") in name:
+            rows.append(_row(name, jobs, _result(jobs, database, broker, seed=SEED), undisturbed))
+            print(f"{name}: done\n", flush=True)
+    print(
+        f"{pages} pages in {sum(len(job.documents) for job in jobs)} documents of {len(jobs)} orders, {WORKERS} workers"
+    )
+    print_table(
+        (
+            "set-up", "minutes", "faults", "tasks handed out again", "pages billed", "documents", "packages",
+            "same as undisturbed", "verify",
+        ),
+        rows,
+    )  # fmt: skip
+
+
+def _jobs(documents: int) -> Iterator[Job]:
+    for number, (order, priority, services) in enumerate(ORDERS):
+        count = len(range(number, documents, len(ORDERS)))
+        sizes = tuple(2 + (3 * document + number) % 10 for document in range(count))  # 2 to 11, 6.5 on average
+        yield Job(number=order, priority=priority, services=services, batches=5, documents=sizes)
+
+
+def _result(jobs: list[Job], database: str, broker: str, *, seed: int | None) -> Result:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-chaos-")))
+        stack.enter_context(small_disk(folder / "home", DISK_MIB))
+        server = stack.enter_context(_postgresql()) if database == "postgresql" else None
+        shared = stack.enter_context(_broker(broker))
+        bureau = FailingBureau(
+            folder, database_url=server.empty_database() if server else "", postgresql=server, broker=shared
+        )
+        bureau.open_orders(jobs)
+        chaos = bureau.run(jobs, workers=WORKERS, seed=seed, pause_s=PAUSE_S, time_limit_s=TIME_LIMIT_S)
+        bureau.close()
+        return Result(
+            chaos=chaos,
+            outcomes={job.number: bureau.outcome(job.number) for job in jobs},
+            faults=bureau.home.ask("verify")["faults"],
+        )
+
+
+@contextmanager
+def _postgresql() -> Iterator[PostgreSQL]:
+    programs = postgresql_programs()
+    if programs is None:
+        raise FileNotFoundError("PostgreSQL is not installed: bench/system_packages.sh test")
+    with running_postgresql(programs) as server:
+        yield server
+
+
+@contextmanager
+def _broker(name: str) -> Iterator[Server | None]:
+    if name == "embedded":
+        yield None
+    elif name == "redis":
+        with running_redis() as server:
+            yield server
+    else:
+        if rabbitmq_program() is None:
+            raise FileNotFoundError("RabbitMQ is not installed: bench/system_packages.sh test")
+        with running_rabbitmq() as server:
+            yield server
+
+
+def _row(name: str, jobs: list[Job], result: Result, undisturbed: Result) -> tuple[str, ...]:
+    outcomes = result.outcomes.values()
+    print(f"{name}: {dict(result.chaos.faults)}; done again: {dict(result.chaos.again)}")
+    return (
+        name,
+        f"{result.chaos.seconds / 60:.0f}",
+        str(result.chaos.faults.total()),
+        str(result.chaos.again["handed out again"]),
+        f"{sum(o.pages['billable'] for o in outcomes)} of {sum(job.pages for job in jobs)}",
+        f"{sum(len(o.documents) for o in outcomes)} of {sum(len(job.documents) for job in jobs)}",
+        f"{sum(o.packages for o in outcomes)} of {len(jobs)}",
+        "yes" if result.outcomes == undisturbed.outcomes else "NO",
+        "clean" if not result.faults else f"{len(result.faults)} faults: {result.faults[0]}",
+    )
