@@ -82,7 +82,7 @@ def run() -> None:
 def _jobs(documents: int) -> Iterator[Job]:
     for number, (order, priority, services) in enumerate(ORDERS):
         count = len(range(number, documents, len(ORDERS)))
-        sizes = tuple(2 + (3 * document + number) % 10 for document in range(count))  # 2 to 11, 6.5 on average
+        sizes = tuple(2 + (3 * document + number) % 11 for document in range(count))  # 2 to 12, 7 on average
         yield Job(number=order, priority=priority, services=services, batches=5, documents=sizes)
 
 
