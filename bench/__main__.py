@@ -17,10 +17,12 @@ from bench import (
     despeckle,
     dewarp,
     dropout,
+    floor,
     formats,
     harm,
     holes,
     large,
+    ledger,
     orientation,
     prepare,
     quality,
@@ -49,6 +51,8 @@ BENCHES = {
     "prepare": prepare.run,
     "speed": speed.run,
     "large": large.run,
+    "floor": floor.run,
+    "ledger": ledger.run,
     "chaos": chaos.run,
 }
 
