@@ -37,8 +37,8 @@ def page_answer(bureau: Bureau, page: Page) -> dict[str, Any]:
     return {
         "file": page.file,
         "image_in_file": page.index_in_file + 1,
-        "scan": bureau.relative(bureau.store.path(page.source)),
-        "delivered": None if page.prepared is None else bureau.relative(bureau.store.path(page.prepared)),
+        "scan": bureau.store_place(page.source),
+        "delivered": None if page.prepared is None else bureau.store_place(page.prepared),
         "excluded": None if page.excluded is None else page.excluded.value,
         "readings": dict(page.readings),
     }
@@ -62,9 +62,7 @@ def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
                 "id": document.public_id,
                 "title": document.title,
                 "pages": document.pages,
-                "pdf": document_place(
-                    order, document, bureau.relative(bureau.store.path(document.pdf)) if document.pdf else ""
-                ),
+                "pdf": document_place(order, document, bureau.store_place(document.pdf) if document.pdf else ""),
                 "flavour": document.flavour,
                 "conforms": document.conforms,
                 "mean_confidence": document.mean_confidence,

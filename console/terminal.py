@@ -480,7 +480,7 @@ def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)]
         if hold.page_id is not None:
             page = bureau.ledger.page(hold.page_id)
             answer |= {
-                "scan": bureau.relative(bureau.store.path(page.source)),
+                "scan": bureau.store_place(page.source),
                 "image_in_file": page.index_in_file + 1,
                 "readings": dict(page.readings),
             }

@@ -200,7 +200,8 @@ def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
         return source
     inner = _work_folder(bureau, delivery.id) / delivery.name
     if not inner.exists():
-        if not source.exists():
+        # a bureau restored from a backup to another place must not take what lies in the inbox of the first
+        if not source.is_relative_to(bureau.settings.folder("inbox")) or not source.exists():
             raise RefusedDelivery(f"{source} was taken away before it could be received. Drop it again.")
         inner.parent.mkdir(parents=True, exist_ok=True)
         source.rename(inner)
@@ -233,7 +234,7 @@ def _delivered_files(bureau: Bureau, place: Path) -> list[DeliveredFile]:
 def _stored(bureau: Bureau, root: Path, name: str) -> DeliveredFile:
     digest = bureau.store.put_file(root / name)
     # the size of what was kept: the delivered file may still change
-    return DeliveredFile(name=keepable(name), size=bureau.store.path(digest).stat().st_size, digest=digest)
+    return DeliveredFile(name=keepable(name), size=bureau.store.size_bytes(digest), digest=digest)
 
 
 def _raise(error: OSError) -> None:
@@ -278,7 +279,8 @@ def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkO
     number = delivery.order_number
     if number is None:
         try:
-            number = bureau.sandbox.call("Reading the ticket", ticket_on, bureau.store.path(first.digest))
+            with bureau.store.local([first.digest]) as files:
+                number = bureau.sandbox.call("Reading the ticket", ticket_on, files[first.digest])
         except Refusal as refusal:
             raise RefusedDelivery(
                 f"It lies outside any order's folder, and its first sheet ({first.name}) cannot be read for a ticket: "
@@ -316,7 +318,8 @@ def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]
     pages = []
     for file in files:
         try:
-            count = bureau.sandbox.call("Counting pages", page_count, bureau.store.path(file.digest))
+            with bureau.store.local([file.digest]) as kept:
+                count = bureau.sandbox.call("Counting pages", page_count, kept[file.digest])
         except UnreadableImage:
             count = 1  # it is one page of the count, and preparing will hold it with the reason
         except Refusal as refusal:
