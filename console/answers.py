@@ -188,6 +188,7 @@ def verified_answer(verified: Verified) -> dict[str, Any]:
         "files": verified.files,
         "packages": verified.packages,
         "faults": list(verified.faults),
+        "told": list(verified.told),
     }
 
 

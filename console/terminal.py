@@ -39,6 +39,7 @@ from pipeline.film_rolls import planned_film
 from pipeline.intake import is_junk, ticket_for, was_taken
 from pipeline.ledger import HeldNoLonger, LedgerUnusable, OrderNotOpen, UnknownOrder
 from pipeline.model import QUEUES, Hold, Priority, Service
+from pipeline.orphans import DAY_S, sweep
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.settings import EMBEDDED, Settings
@@ -709,20 +710,34 @@ def bill_close_month(month: Month) -> None:
 
 @app.command("verify")
 def verify_all(as_json: Json = False) -> None:
-    """Count and hash everything again: ledger against store and packages."""
+    """Count and hash everything again: the ledger against itself, the store, packages and film."""
     with _bureau() as bureau:
         verified = verify(bureau)
     if as_json:
         _print_json(answers.verified_answer(verified))
     else:
-        for fault in verified.faults:
-            out.print(fault, markup=False)
+        for sentence in (*verified.told, *verified.faults):
+            out.print(_shown(sentence), markup=False)
         out.print(
             f"{verified.orders} orders, {verified.pages} pages, {verified.files} files, {verified.packages} packages: "
             f"{len(verified.faults) or 'no'} faults"
         )
     if verified.faults:
         raise typer.Exit(1)
+
+
+@app.command("sweep")
+def sweep_store(
+    older_than: Annotated[float, typer.Option("--older-than", metavar="DAYS", min=1, help="Only what is as old.")],
+    as_json: Json = False,
+) -> None:
+    """Remove files of the store that no record refers to, and what killed writers left behind."""
+    with _bureau() as bureau:
+        swept = sweep(bureau, older_than_s=older_than * DAY_S)
+    if as_json:
+        _print_json({"files": swept.files, "bytes": swept.size_bytes})
+    else:
+        out.print(f"{swept.files} files removed, {swept.size_bytes} bytes")
 
 
 @contextmanager

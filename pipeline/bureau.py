@@ -96,7 +96,10 @@ class Bureau:
 
     def store_place(self, digest: Sha256) -> str:
         """Where people find a file of the store: a path as `relative` tells it, or an address."""
-        place = self.store.place(digest)
+        return self.shown_place(self.store.place(digest))
+
+    def shown_place(self, place: str) -> str:
+        """A place in the store as people are told it."""
         return place if place.startswith(OBJECT_SCHEME) else self.relative(Path(place))
 
     def scratch(self) -> AbstractContextManager[Path]:

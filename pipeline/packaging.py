@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -18,7 +17,6 @@ from pipeline.document_work import BagJob, DocumentJob, write_bag, write_documen
 from pipeline.film_rolls import film_places, finish_film
 from pipeline.model import (
     Batch,
-    BatchId,
     Document,
     DocumentId,
     Page,
@@ -126,7 +124,7 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
     finish_film(bureau, order, task.round)
     report = bureau.ledger.order_report(order.number)
     assert report is not None
-    seals = {batch.id: batch_seal(bureau, batch.id) for batch, _ in report.batches}
+    seals = {batch.id: bureau.ledger.seal(batch.id) for batch, _ in report.batches}
     card = load_rate_card(bureau.settings.profiles / "rates", order.customer, profile.billing.rate_card)
     today = datetime.now(UTC).date()
     lines = charges(report.usage, report.charges, card, on=today, delivery=task.round)
@@ -192,11 +190,6 @@ def document_file_name(document: Document) -> str:
     """Path of a document inside a package's data/: plain ASCII, safe on every system."""
     plain = re.sub(r"[^A-Za-z0-9]+", "-", document.title).strip("-")[:_NAME_LENGTH]
     return f"pdf/{document.public_id}{'_' if plain else ''}{plain}.pdf"
-
-
-def batch_seal(bureau: Bureau, batch_id: BatchId) -> str:
-    """SHA-256 over what became of every page of a batch: it proves the count it was billed by."""
-    return "sha256:" + hashlib.sha256("\n".join(bureau.ledger.seal_lines(batch_id)).encode()).hexdigest()
 
 
 def _bag_job(
