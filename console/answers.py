@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from pipeline.backup import BackedUp
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
@@ -189,6 +190,17 @@ def verified_answer(verified: Verified) -> dict[str, Any]:
         "packages": verified.packages,
         "faults": list(verified.faults),
         "told": list(verified.told),
+    }
+
+
+def backed_up_answer(backed_up: BackedUp) -> dict[str, Any]:
+    """What a backup has copied anew."""
+    return {
+        "ledger": str(backed_up.ledger),
+        "files": backed_up.files,
+        "bytes": backed_up.size_bytes,
+        "folders": backed_up.folders,
+        "faults": list(backed_up.faults),
     }
 
 

@@ -31,6 +31,7 @@ from console import answers
 from console.doctor import examined
 from pipeline import logs, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
+from pipeline.backup import back_up
 from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
@@ -723,6 +724,31 @@ def verify_all(as_json: Json = False) -> None:
             f"{len(verified.faults) or 'no'} faults"
         )
     if verified.faults:
+        raise typer.Exit(1)
+
+
+@app.command("backup")
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="On another disk; an earlier backup gets what is new.")],
+    as_json: Json = False,
+) -> None:
+    """Copy ledger, store, packages and films, while the floor works. The copy is a home of its own."""
+    with _bureau() as bureau:
+        try:
+            backed_up = back_up(bureau, folder)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    if as_json:
+        _print_json(answers.backed_up_answer(backed_up))
+    else:
+        for fault in backed_up.faults:
+            out.print(_shown(fault), markup=False)
+        out.print(
+            f"{backed_up.ledger}: new are {backed_up.files} files ({backed_up.size_bytes} bytes) and "
+            f"{backed_up.folders} folders of packages and films",
+            markup=False,
+        )
+    if backed_up.faults:
         raise typer.Exit(1)
 
 

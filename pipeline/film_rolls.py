@@ -102,6 +102,11 @@ def write_order_roll(bureau: Bureau, task: Task, *, who: str) -> None:
     batch, index = FilmBatch.from_roll(roll)
     plan = _plans(bureau, order, profile, batch)[index]
     folder = _final_folder(bureau, order, batch, roll.round)
+    _write_plan(bureau, plan, folder, film_job(bureau, order, profile, batch), profile)
+    bureau.ledger.record_roll_written(task, bureau.relative(folder / plan.folder_name), who=who)
+
+
+def _write_plan(bureau: Bureau, plan: RollPlan, folder: Path, job: FilmJob, profile: Profile) -> None:
     prepared = {Sha256(frame.page.path.name) for frame in plan.page_frames if frame.page}
     with bureau.store.local(prepared) as files:
         bureau.sandbox.call(
@@ -109,11 +114,10 @@ def write_order_roll(bureau: Bureau, task: Task, *, who: str) -> None:
             write_planned_roll,
             _with_files(plan, files),
             _part_folder(folder),
-            film_job(bureau, order, profile, batch),
+            job,
             bitonal_calls(profile),
             timeout_s=120 + _SECONDS_A_FRAME * len(plan.frames),
         )
-    bureau.ledger.record_roll_written(task, bureau.relative(folder / plan.folder_name), who=who)
 
 
 def finish_film(bureau: Bureau, order: WorkOrder, round_: int) -> Path | None:
@@ -131,13 +135,17 @@ def finish_film(bureau: Bureau, order: WorkOrder, round_: int) -> Path | None:
     if folder.is_dir():
         return folder  # handed over before the last crash
     plans = _plans(bureau, order, profile, batch)
+    job = film_job(bureau, order, profile, batch)
+    for plan in plans:
+        if not (_part_folder(folder) / plan.folder_name).is_dir():  # the ledger was restored from a backup since
+            _write_plan(bureau, plan, folder, job, profile)
     frames = sum(len(plan.frames) for plan in plans)
     problems = bureau.sandbox.call(
         "Checking the film",
         finish_folder,
         _part_folder(folder),
         plans,
-        film_job(bureau, order, profile, batch),
+        job,
         timeout_s=120 + _SECONDS_A_FRAME * frames,
     )
     if problems:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, exists, func, or_, select
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, and_, case, exists, func, or_, select
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import OrderReport, Reports, order_from, order_report, seal_lines, seal_of
 from pipeline.ledger.work import DEAD_AFTER_MS
-from pipeline.model import BatchId, Exclusion, OrderId, Service, Sha256, TaskKind, TaskState
+from pipeline.model import BatchId, Exclusion, OrderId, Service, Sha256, TaskKind, TaskState, WorkOrder
 
 _ROWS_AT_ONCE = 10_000
 _ENDED = (TaskState.DONE, TaskState.DROPPED)
@@ -51,8 +52,32 @@ class OrderRecount:
     delivered_on: date | None  # the last time (UTC)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """What stood in outbox and film at one moment: the orders with their deliveries, and the folders of their films."""
+
+    orders: Sequence[WorkOrder]
+    films: Sequence[str]
+
+
 class Recounts(Reports):
-    """Questions of whoever checks the ledger itself."""
+    """Questions of whoever checks the ledger itself, or copies it."""
+
+    def copy_to(self, folder: Path) -> tuple[Path, HandedOver]:
+        """Write the ledger as of one moment into a folder; gives the file, and what was handed over at that moment.
+
+        Raises:
+            LedgerUnusable: it cannot be copied.
+        """
+        with self.snapshot(folder) as (copy, c):
+            orders = [order_from(c, order_id) for order_id in c.scalars(select(t.orders.c.id).order_by(t.orders.c.id))]
+            rolls = c.scalars(
+                select(t.rolls.c.folder)
+                .join(t.orders, t.orders.c.id == t.rolls.c.order_id)
+                .where(t.rolls.c.round <= t.orders.c.deliveries, t.rolls.c.folder.is_not(None))
+            )
+            films = sorted({folder.rpartition("/")[0] for folder in rolls})
+            return copy, HandedOver(orders=orders, films=films)
 
     def recount(self, number: str) -> OrderRecount | None:
         """The order with this number, counted again."""
