@@ -17,7 +17,7 @@ from pipeline.bureau import Bureau
 from pipeline.ledger.recount import HandedOver
 from pipeline.model import Sha256
 from pipeline.packaging import package_folder
-from pipeline.store import DamagedFile, FolderStore, fsync_folder
+from pipeline.store import DamagedFile, FolderStore, fsync_path
 
 log = logging.getLogger(__name__)
 
@@ -92,5 +92,5 @@ def _copy_folder(source: Path, target: Path) -> bool:
     part.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, part)
     part.rename(target)
-    fsync_folder(target.parent)
+    fsync_path(target.parent)
     return True

@@ -15,7 +15,7 @@ from pipeline.film_plan import plan_rolls
 from pipeline.film_work import finish_folder, write_planned_roll
 from pipeline.model import DocumentId, Roll, RollId, Sha256, Task, WorkOrder
 from pipeline.profile import Profile, StageCall
-from pipeline.store import fsync_folder
+from pipeline.store import fsync_path
 from stages.errors import Refusal
 
 _SECONDS_A_FRAME = 2.0  # generous: decode, encode and check take 0.15 s
@@ -151,7 +151,7 @@ def finish_film(bureau: Bureau, order: WorkOrder, round_: int) -> Path | None:
     if problems:
         raise FilmNotSound(problems)
     _part_folder(folder).rename(folder)
-    fsync_folder(folder.parent)
+    fsync_path(folder.parent)
     return folder
 
 

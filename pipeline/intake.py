@@ -18,7 +18,7 @@ from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
 from pipeline.page_work import ticket_on
-from pipeline.store import NoPlainFile, fsync_folder
+from pipeline.store import NoPlainFile, fsync_path
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
 from stages.read import page_count
@@ -174,7 +174,7 @@ def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: b
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # somebody else moves it at this moment
             moved.rename(target)
-            fsync_folder(target.parent)
+            fsync_path(target.parent)
     with contextlib.suppress(FileNotFoundError):
         work.rmdir()
     bureau.ledger.finish_delivery(delivery_id, outcome)
@@ -205,7 +205,7 @@ def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
             raise RefusedDelivery(f"{source} was taken away before it could be received. Drop it again.")
         inner.parent.mkdir(parents=True, exist_ok=True)
         source.rename(inner)
-        fsync_folder(inner.parent)
+        fsync_path(inner.parent)
     if delivery.source != str(inner):
         bureau.ledger.note_moved(delivery.id, str(inner))  # the place in the inbox is free for another delivery
     return inner

@@ -44,6 +44,7 @@ class ObjectStore(Store):
         super().__init__(cache / "incoming")
         self._url = url.rstrip("/")
         self._cache = cache
+        self.scratch.mkdir(parents=True, exist_ok=True)  # every machine has a cache of its own, and may lose it
         self._limit_bytes = cache_mb << 20
         self._unseen_bytes = self._limit_bytes  # of the cache nothing is known yet
         self._counting = threading.Lock()
@@ -63,12 +64,11 @@ class ObjectStore(Store):
         )
 
     def make(self) -> None:
-        """Make the folders of the cache; the bucket is made by whoever owns it.
+        """Make nothing: the bucket is made by whoever owns it.
 
         Raises:
             StoreUnreachable: it cannot be written or read.
         """
-        self.scratch.mkdir(parents=True, exist_ok=True)
         self.check()
 
     def check(self) -> None:

@@ -25,7 +25,7 @@ from pipeline.model import (
     Task,
     WorkOrder,
 )
-from pipeline.store import fsync_folder
+from pipeline.store import fsync_path
 from pipeline.transmittal import write_transmittal
 from stages.errors import NotPdfA
 from stages.page_image import PageImage, TextLayer
@@ -163,7 +163,7 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
             timeout_s=600 + 10.0 * len(documents),
         )
         part.rename(target)
-        fsync_folder(target.parent)
+        fsync_path(target.parent)
     bureau.ledger.record_delivered(task, bureau.relative(target), seals, lines, who=who)
 
 

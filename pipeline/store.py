@@ -69,9 +69,9 @@ def file_digest(path: Path) -> Sha256:
         return Sha256(hashlib.file_digest(stream, "sha256").hexdigest())
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
+def fsync_path(path: Path) -> None:
+    """Make what was written into a file, or renamed in a folder, survive a power loss."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -383,7 +383,7 @@ class FolderStore(Store):
             # a share that was asked twice (the first answer was lost) says so although the first asking was obeyed
             if not self.intact(digest):
                 raise
-        fsync_folder(target.parent)
+        fsync_path(target.parent)
 
 
 def _stored(entry: os.DirEntry[str], shard: str) -> StoredFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pipeline.store import fsync_path
 from stages.tools import ToolFailed, ToolMissing, ToolTimedOut, run
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ class Database:
             finally:
                 reader.close()
             shutil.copyfile(local, part)
-        _fsync(part)
+        fsync_path(part)
         for leftover in ("-wal", "-shm"):  # of an older copy that was opened; they would spoil the new one
             target.with_name(target.name + leftover).unlink(missing_ok=True)
         part.replace(target)
-        _fsync(folder)
+        fsync_path(folder)
 
     @contextmanager
     def _postgresql_copy(self, folder: Path) -> Iterator[tuple[Path, Connection]]:
@@ -157,17 +157,9 @@ class Database:
                 environment={} if url.password is None else {"PGPASSWORD": str(url.password)},
             )
             yield target, c
-        _fsync(part)
+        fsync_path(part)
         part.replace(target)
-        _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        fsync_path(folder)
 
 
 @contextmanager

@@ -364,7 +364,7 @@ def _stop(*_: object, **__: object) -> None:
     raise PowerCut
 
 
-@pytest.mark.parametrize("place", ["_claimed_place", "_pages", "clear_away", "fsync_folder"])
+@pytest.mark.parametrize("place", ["_claimed_place", "_pages", "clear_away", "fsync_path"])
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_power_cut_anywhere_loses_nothing_and_counts_nothing_twice(
     bureau: Bureau, monkeypatch: pytest.MonkeyPatch, place: str, taken: bool

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,47 @@ def test_a_store_that_does_not_answer_is_told_in_a_sentence_without_its_keys(
         assert f"s3://{bucket}" in str(told.value)
         assert "platen" not in str(told.value)
     assert list(silent.scratch.iterdir()) == []
+
+
+@contextmanager
+def _server_that_says(answer: bytes) -> Iterator[str]:
+    """A server that gives one answer to everything and hangs up; gives its address."""
+
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 9000\r\nETag: "x"\r\nLast-Modified: Sun, 1 Feb 2026 00:00:00 GMT\r\n\r\nx',
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ],
+    ids=["refused", "wrong key", "overloaded", "cut off", "no S3"],
+)
+def test_a_server_that_refuses_or_breaks_off_is_asked_again_later_and_no_file_is_taken_for_missing_or_damaged(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    with _server_that_says(answer) as endpoint:
+        monkeypatch.setitem(os.environ, "AWS_ENDPOINT_URL", endpoint)
+        store = ObjectStore(f"s3://{bucket}", cache=tmp_path / "cache", cache_mb=64)
+        with pytest.raises(StoreUnreachable):
+            store.read(Sha256("0" * 64))
+        with pytest.raises(StoreUnreachable):
+            store.intact(Sha256("0" * 64))
+    assert list(store.scratch.iterdir()) == []
 
 
 def test_a_server_that_speaks_plainly_is_asked_only_where_the_endpoint_says_so(

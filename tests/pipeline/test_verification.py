@@ -301,6 +301,29 @@ def test_work_on_a_damaged_file_is_held_at_once_and_goes_on_when_the_file_is_men
         bureau.close()
 
 
+def test_a_film_that_was_not_handed_over_when_the_ledger_was_copied_is_written_again(home: Path) -> None:
+    change(
+        home,
+        "UPDATE orders SET status = 'closed', deliveries = 0, package = NULL",
+        "UPDATE tasks SET state = 'due', attempt = attempt + 1 WHERE kind = 'DELIVER_ORDER'",
+        "UPDATE batches SET seal = NULL",
+        "DELETE FROM charges",
+    )
+    for name in ("film", "outbox"):  # a backup holds only what had been handed over
+        shutil.rmtree(home / name)
+        (home / name).mkdir()
+    bureau = Bureau.open(Settings(home=home))
+    try:
+        [(_, task_id, attempt)] = bureau.ledger.dispatch("w", 1)
+        run_task(bureau, task_id, attempt, owner="w")
+        assert bureau.ledger.holds() == []
+        found = verify(bureau)
+        assert (found.faults, found.packages) == ((), 1)
+    finally:
+        bureau.close()
+    assert check_film_folder(the_film(home)).good
+
+
 # --- the questions that verify asks, on both engines ----------------------------------------------------------------
 
 

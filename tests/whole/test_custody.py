@@ -58,7 +58,6 @@ def test_an_order_is_delivered_from_object_storage_and_damage_there_is_told(tmp_
     [document] = home.ask("order", "show", "WO-1")["documents"]
     assert document["pdf"].startswith(f"s3://{bucket}/records/")
     shutil.rmtree(home.folder / "cache")  # another machine has nothing of it
-    home.platen("init")
     shown = _finish(home, "WO-1")
     assert (shown["status"], shown["pages"]["billable"]) == ("delivered", 2)
     assert not (home.folder / "store").exists()
