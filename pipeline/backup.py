@@ -65,7 +65,9 @@ def back_up(bureau: Bureau, folder: Path) -> BackedUp:
             faults.append(f"{bureau.relative(source)} was handed over and is not there.")
         else:
             folders += _copy_folder(source, folder / source.relative_to(bureau.settings.home))
-    shutil.copytree(bureau.settings.profiles, folder / "profiles", dirs_exist_ok=True)  # the bill needs its rate cards
+    # the bill needs its rate cards
+    no_code = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(bureau.settings.profiles, folder / "profiles", dirs_exist_ok=True, ignore=no_code)
     return BackedUp(ledger=ledger, files=files, size_bytes=size_bytes, folders=folders, faults=tuple(faults))
 
 

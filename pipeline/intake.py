@@ -224,7 +224,10 @@ def _delivered_files(bureau: Bureau, place: Path) -> list[DeliveredFile]:
     except NoPlainFile as error:
         raise RefusedDelivery(f"{error} and no scan. Drop it again with the files themselves in it.") from error
     except PermissionError as error:
-        name = keepable(Path(os.fsdecode(error.filename or place)).name)
+        denied = Path(os.fsdecode(error.filename or place))
+        if not denied.is_relative_to(root):
+            raise  # it is the store that may not be written: no fault of the delivery
+        name = keepable(denied.name)
         raise RefusedDelivery(
             f"“{name}” in it may not be read by this service. Give the service the right to read it, then drop it "
             "again."

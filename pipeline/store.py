@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -25,6 +25,7 @@ from stages.errors import Refusal
 _CHUNK = 1 << 20
 _SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _REST = re.compile(r"[0-9a-f]{62}", re.ASCII)
+_NFS_OWN = ".nfs"  # so a share's client names a file that was removed while somebody reads it
 # a file of many pages is opened for each of them: hashed every time, 500 pages of 500 MB would cost 250 GB of hashing
 _ALWAYS_HASHED_BYTES = 16 << 20  # 28 ms at the 0.56 GiB/s measured on a shared core: a hundredth of a page's 2.7 s
 _TRUSTED_S = 600.0
@@ -213,8 +214,8 @@ class Store(ABC):
     def leftovers(self, *, older_than_s: float) -> Iterator[StoredFile]:
         """What writers that were killed left behind on the way in: nobody has touched it for `older_than_s`."""
         for entry in sorted(self.scratch.iterdir()):
-            files = [entry, *entry.rglob("*")] if entry.is_dir() and not entry.is_symlink() else [entry]
             try:
+                files = [entry, *entry.rglob("*")] if entry.is_dir() and not entry.is_symlink() else [entry]
                 found = [file.lstat() for file in files]
             except FileNotFoundError:
                 continue  # somebody works there
@@ -332,7 +333,11 @@ class FolderStore(Store):
                 continue
             if folder.is_dir() and not folder.is_symlink() and _SHARD.fullmatch(folder.name):
                 with os.scandir(folder) as entries:
-                    yield from (_stored(entry, folder.name) for entry in entries if not _is_nfs_own(entry.name))
+                    for entry in entries:
+                        if entry.name.startswith(_NFS_OWN):
+                            continue
+                        with suppress(FileNotFoundError):  # a sweep takes it away at this moment
+                            yield _stored(entry, folder.name)
             else:
                 found = folder.lstat()
                 yield StoredFile(place=str(folder), digest=None, size_bytes=found.st_size, modified_s=found.st_mtime)
@@ -395,11 +400,6 @@ def _stored(entry: os.DirEntry[str], shard: str) -> StoredFile:
         size_bytes=found.st_size,
         modified_s=found.st_mtime,
     )
-
-
-def _is_nfs_own(name: str) -> bool:
-    """Whether a share's client keeps a file under this name that was removed while somebody reads it."""
-    return name.startswith(".nfs")
 
 
 def _plain_file(path: Path) -> BinaryIO:

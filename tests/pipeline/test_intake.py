@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -223,6 +224,19 @@ def test_a_refused_file_lies_in_a_folder_with_its_reason(bureau: Bureau) -> None
     (bureau.settings.folder("inbox") / "stray.tif").write_bytes(_image())
     _take_in(bureau)
     assert _lies(bureau, "error") == {"stray/stray.tif", "stray/WHY.txt"}
+
+
+def test_a_store_that_may_not_be_written_is_no_fault_of_the_delivery(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_stream: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(bureau.store.scratch / "scratch"))
+
+    monkeypatch.setattr("pipeline.store._flush", denied)
+    _drop(bureau, f"{ORDER}/box", "1.tif")
+    _take_in(bureau)
+    assert _lies(bureau, "error") == set()
+    assert len(bureau.ledger.open_delivery_sources()) == 1  # it is tried again
 
 
 def test_two_refused_deliveries_of_one_name_both_stay(bureau: Bureau) -> None:
