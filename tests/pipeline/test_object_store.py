@@ -101,6 +101,16 @@ def test_a_file_in_use_stays_although_it_is_dropped_from_the_cache(open_store: O
     assert sum(path.stat().st_size for path in _cached(tmp_path, "other")) <= MEBIBYTE
 
 
+def test_two_processes_share_a_cache_and_neither_takes_from_the_other_what_it_uses(open_store: OpenStore) -> None:
+    digest = open_store("elsewhere").put_bytes(_content(0))
+    one, other = open_store("shared"), open_store("shared")
+    with one.local([digest]) as files:
+        for number in range(1, 8):
+            other.put_bytes(_content(number))
+        with other.local([digest]) as same:
+            assert same[digest].read_bytes() == files[digest].read_bytes() == _content(0)
+
+
 def test_what_was_used_last_is_dropped_last(open_store: OpenStore, tmp_path: Path) -> None:
     store = open_store("one")
     first, second, third = (store.put_bytes(_content(number)) for number in range(3))
