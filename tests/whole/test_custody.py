@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.backup import back_up
+from pipeline.bureau import Bureau
+from pipeline.model import TaskKind
+from pipeline.settings import Settings
 from tests.servers import S3
 from tests.whole.home import PLATEN, Home, drop_small_pages, wait_until
 
@@ -94,12 +98,16 @@ def test_a_backup_taken_in_mid_work_is_restored_elsewhere_and_finishes_the_same(
     backup = tmp_path / "backup"
     first = original.ask("backup", str(backup))
     assert (first["faults"], first["folders"]) == ([], 2)  # a package and a film
-    floor = original.start()
-    wait_until(lambda: original.ask("status")["kinds"]["PREPARE_PAGE"]["done"] >= 3)
-    second = original.ask("backup", str(backup))
-    assert floor.wait(timeout=120) == 0
-    assert (second["faults"], second["folders"]) == ([], 0)  # these were there already
-    assert 0 < second["files"] < 8 * 4 + 2
+    bureau = Bureau.open(Settings(home=original.folder))
+    try:
+        floor = original.start()
+        wait_until(lambda: bureau.ledger.floor().kinds[TaskKind.PREPARE_PAGE]["done"] >= 3)
+        second = back_up(bureau, backup)  # from here: before a command had started, the floor could have finished
+    finally:
+        bureau.close()
+    assert floor.wait(timeout=300) == 0
+    assert (second.faults, second.folders) == ((), 0)  # the package and the film were there already
+    assert second.files >= 8
 
     shutil.copytree(backup, restored.folder)
     restored.platen("init")
