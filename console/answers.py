@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from pipeline.backup import BackedUp
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
@@ -37,8 +38,8 @@ def page_answer(bureau: Bureau, page: Page) -> dict[str, Any]:
     return {
         "file": page.file,
         "image_in_file": page.index_in_file + 1,
-        "scan": bureau.relative(bureau.store.path(page.source)),
-        "delivered": None if page.prepared is None else bureau.relative(bureau.store.path(page.prepared)),
+        "scan": bureau.store_place(page.source),
+        "delivered": None if page.prepared is None else bureau.store_place(page.prepared),
         "excluded": None if page.excluded is None else page.excluded.value,
         "readings": dict(page.readings),
     }
@@ -62,9 +63,7 @@ def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
                 "id": document.public_id,
                 "title": document.title,
                 "pages": document.pages,
-                "pdf": document_place(
-                    order, document, bureau.relative(bureau.store.path(document.pdf)) if document.pdf else ""
-                ),
+                "pdf": document_place(order, document, bureau.store_place(document.pdf) if document.pdf else ""),
                 "flavour": document.flavour,
                 "conforms": document.conforms,
                 "mean_confidence": document.mean_confidence,
@@ -190,6 +189,18 @@ def verified_answer(verified: Verified) -> dict[str, Any]:
         "files": verified.files,
         "packages": verified.packages,
         "faults": list(verified.faults),
+        "told": list(verified.told),
+    }
+
+
+def backed_up_answer(backed_up: BackedUp) -> dict[str, Any]:
+    """What a backup has copied anew."""
+    return {
+        "ledger": str(backed_up.ledger),
+        "files": backed_up.files,
+        "bytes": backed_up.size_bytes,
+        "folders": backed_up.folders,
+        "faults": list(backed_up.faults),
     }
 
 

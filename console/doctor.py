@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from pipeline.bureau import open_store
 from pipeline.ledger import Ledger, LedgerUnusable
 from pipeline.profile import BadProfile, load_profiles
 from pipeline.settings import Settings
@@ -17,7 +18,7 @@ from stages.ocr import missing_languages
 
 PACKAGES = (
     "pillow", "opencv-python-headless", "pytesseract", "pikepdf", "img2pdf", "numpy", "dramatiq", "sqlalchemy",
-    "alembic", "pydantic", "typer", "rich", "zxing-cpp", "pypdfium2", "bagit",
+    "alembic", "pydantic", "typer", "rich", "zxing-cpp", "pypdfium2", "bagit", "obstore",
 )  # fmt: skip
 
 
@@ -73,6 +74,7 @@ def examined(settings: Settings) -> list[Finding]:
             needed=False,
         ),
         _ledger(settings),
+        _store(settings),
         Finding(
             name="free disk",
             version=f"{shutil.disk_usage(settings.home if settings.home.exists() else '/').free >> 30} GB",
@@ -108,6 +110,18 @@ def _languages(settings: Settings) -> Finding:
         version=None if missing else ", ".join(sorted(wanted)),
         why="named by the profiles",
         remedy="apt-get install " + " ".join(f"tesseract-ocr-{language}" for language in missing),
+    )
+
+
+def _store(settings: Settings) -> Finding:
+    if not settings.home.is_dir():
+        return Finding(name="store", version=None, why="", remedy="platen init", needed=False)
+    try:
+        open_store(settings).check()
+    except OSError as error:
+        return Finding(name="store", version=None, why="", remedy=str(error), needed=False)
+    return Finding(
+        name="store", version=settings.store_url or str(settings.store_folder), why="can be written and read"
     )
 
 

@@ -31,6 +31,7 @@ from console import answers
 from console.doctor import examined
 from pipeline import logs, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
+from pipeline.backup import back_up
 from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
@@ -39,6 +40,7 @@ from pipeline.film_rolls import planned_film
 from pipeline.intake import is_junk, ticket_for, was_taken
 from pipeline.ledger import HeldNoLonger, LedgerUnusable, OrderNotOpen, UnknownOrder
 from pipeline.model import QUEUES, Hold, Priority, Service
+from pipeline.orphans import DAY_S, sweep
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.settings import EMBEDDED, Settings
@@ -480,7 +482,7 @@ def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)]
         if hold.page_id is not None:
             page = bureau.ledger.page(hold.page_id)
             answer |= {
-                "scan": bureau.relative(bureau.store.path(page.source)),
+                "scan": bureau.store_place(page.source),
                 "image_in_file": page.index_in_file + 1,
                 "readings": dict(page.readings),
             }
@@ -709,20 +711,59 @@ def bill_close_month(month: Month) -> None:
 
 @app.command("verify")
 def verify_all(as_json: Json = False) -> None:
-    """Count and hash everything again: ledger against store and packages."""
+    """Count and hash everything again: the ledger against itself, the store, packages and film."""
     with _bureau() as bureau:
         verified = verify(bureau)
     if as_json:
         _print_json(answers.verified_answer(verified))
     else:
-        for fault in verified.faults:
-            out.print(fault, markup=False)
+        for sentence in (*verified.told, *verified.faults):
+            out.print(_shown(sentence), markup=False)
         out.print(
             f"{verified.orders} orders, {verified.pages} pages, {verified.files} files, {verified.packages} packages: "
             f"{len(verified.faults) or 'no'} faults"
         )
     if verified.faults:
         raise typer.Exit(1)
+
+
+@app.command("backup")
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="On another disk; an earlier backup gets what is new.")],
+    as_json: Json = False,
+) -> None:
+    """Copy ledger, store, packages and films, while the floor works. The copy is a home of its own."""
+    with _bureau() as bureau:
+        try:
+            backed_up = back_up(bureau, folder)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    if as_json:
+        _print_json(answers.backed_up_answer(backed_up))
+    else:
+        for fault in backed_up.faults:
+            out.print(_shown(fault), markup=False)
+        out.print(
+            f"{backed_up.ledger}: new are {backed_up.files} files ({backed_up.size_bytes} bytes) and "
+            f"{backed_up.folders} folders of packages and films",
+            markup=False,
+        )
+    if backed_up.faults:
+        raise typer.Exit(1)
+
+
+@app.command("sweep")
+def sweep_store(
+    older_than: Annotated[float, typer.Option("--older-than", metavar="DAYS", min=1, help="Only what is as old.")],
+    as_json: Json = False,
+) -> None:
+    """Remove files of the store that no record refers to, and what killed writers left behind."""
+    with _bureau() as bureau:
+        swept = sweep(bureau, older_than_s=older_than * DAY_S)
+    if as_json:
+        _print_json({"files": swept.files, "bytes": swept.size_bytes})
+    else:
+        out.print(f"{swept.files} files removed, {swept.size_bytes} bytes")
 
 
 @contextmanager

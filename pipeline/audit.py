@@ -44,16 +44,17 @@ def write_before_and_after(bureau: Bureau, page: Page, out: Path) -> None:
     if page.prepared is None:
         raise NoSuchPage(f"Page {page.sequence} has not been prepared (it waits, or it is held).")
     profile = bureau.profile_of(bureau.ledger.order_by_id(page.order_id))
-    bureau.sandbox.call(
-        "Drawing before and after",
-        write_picture,
-        PictureJob(
-            scan=bureau.store.path(page.source),
-            page_index=page.index_in_file,
-            read=profile.read,
-            prepared=bureau.store.path(page.prepared),
-            dpi=page.dpi,
-            to_scan=places_of(page.readings["page.to_scan"]),
-            out=out.absolute(),
-        ),
-    )
+    with bureau.store.local([page.source, page.prepared]) as files:
+        bureau.sandbox.call(
+            "Drawing before and after",
+            write_picture,
+            PictureJob(
+                scan=files[page.source],
+                page_index=page.index_in_file,
+                read=profile.read,
+                prepared=files[page.prepared],
+                dpi=page.dpi,
+                to_scan=places_of(page.readings["page.to_scan"]),
+                out=out.absolute(),
+            ),
+        )

@@ -118,28 +118,37 @@ def charges(usage: Usage, charged: Sequence[Charge], card: RateCard, *, on: date
 
     An amount is rounded half up to cents, line by line; a part of a unit counts as a whole one.
     """
-    counted: Mapping[str, int] = {
-        "billable_pages": usage.billable_pages,
-        "documents": usage.documents,
-        "film_frames": usage.film_frames,
-        "rolls": usage.rolls,
-    }
     lines = []
     for fee in card.fees_on(on):
-        units = (Decimal(counted[fee.counts]) / fee.unit_size).to_integral_value(ROUND_CEILING)
         before = sum((line.quantity for line in charged if line.fee_code == fee.code), Decimal(0))
-        if (quantity := units - before) > 0:
+        if (quantity := units(usage, fee) - before) > 0:
             lines.append(
                 Charge(
                     fee_code=fee.code,
                     title=fee.title,
                     quantity=quantity,
                     unit_price=fee.price,
-                    amount=(quantity * fee.price).quantize(_CENT, ROUND_HALF_UP),
+                    amount=amount_of(quantity, fee.price),
                     delivery=delivery,
                 )
             )
     return lines
+
+
+def units(usage: Usage, fee: Fee) -> Decimal:
+    """How many units of a fee were done; a part of one counts as a whole."""
+    counted: Mapping[str, int] = {
+        "billable_pages": usage.billable_pages,
+        "documents": usage.documents,
+        "film_frames": usage.film_frames,
+        "rolls": usage.rolls,
+    }
+    return (Decimal(counted[fee.counts]) / fee.unit_size).to_integral_value(ROUND_CEILING)
+
+
+def amount_of(quantity: Decimal, price: Decimal) -> Decimal:
+    """What so many cost, rounded half up to cents."""
+    return (quantity * price).quantize(_CENT, ROUND_HALF_UP)
 
 
 def _sentences(error: ValidationError) -> list[str]:

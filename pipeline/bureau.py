@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from pipeline.ledger import Ledger, LedgerUnusable
-from pipeline.model import WorkOrder
+from pipeline.model import Sha256, WorkOrder
 from pipeline.profile import Profile, load_profiles, profile_from_json
 from pipeline.sandbox import Sandbox
-from pipeline.settings import Settings
-from pipeline.store import Store
+from pipeline.settings import OBJECT_SCHEME, Settings
+from pipeline.store import FolderStore, Store
 from stages.errors import LanguageMissing
 from stages.ocr import missing_languages
 
@@ -37,7 +34,7 @@ class Bureau:
         """Make the home where it is missing, bring the ledger to this version, and open both."""
         for name in FOLDERS:
             settings.folder(name).mkdir(parents=True, exist_ok=True)
-        Store(settings.store_folder).make()
+        open_store(settings).make()
         ledger = Ledger(settings.ledger_url)
         ledger.migrate()
         ledger.close()
@@ -57,7 +54,7 @@ class Bureau:
         return cls(
             settings=settings,
             ledger=ledger,
-            store=Store(settings.store_folder),
+            store=open_store(settings),
             sandbox=Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds),
         )
 
@@ -97,12 +94,23 @@ class Bureau:
         home = self.settings.home
         return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder on the store's file system for files on their way into it; emptied afterwards."""
-        self.store.scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self.store.scratch))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def store_place(self, digest: Sha256) -> str:
+        """Where people find a file of the store: a path as `relative` tells it, or an address."""
+        return self.shown_place(self.store.place(digest))
+
+    def shown_place(self, place: str) -> str:
+        """A place in the store as people are told it."""
+        return place if place.startswith(OBJECT_SCHEME) else self.relative(Path(place))
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A folder for files on their way into the store; emptied afterwards."""
+        return self.store.scratch_folder()
+
+
+def open_store(settings: Settings) -> Store:
+    """The store as the settings say."""
+    if settings.store_url.startswith(OBJECT_SCHEME):
+        from pipeline.object_store import ObjectStore  # most bureaus keep a folder, and need not load its library
+
+        return ObjectStore(settings.store_url, cache=settings.cache_folder, cache_mb=settings.cache_mb)
+    return FolderStore(settings.store_folder)

@@ -12,13 +12,13 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
     page = bureau.ledger.page(PageId(task.subject_id))
     order = bureau.ledger.order_by_id(page.order_id)
     profile = bureau.profile_of(order)
-    with bureau.scratch() as folder:
+    with bureau.scratch() as folder, bureau.store.local([page.source]) as files:
         prepared = bureau.sandbox.call(
             "Preparing the page",
             prepare_file,
             PrepareJob.by(
                 profile,
-                bureau.store.path(page.source),
+                files[page.source],
                 page.index_in_file,
                 folder=folder,
                 waived=bureau.ledger.waived(task.kind, task.subject_id),
@@ -40,18 +40,19 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
     page = bureau.ledger.page(PageId(task.subject_id))
     profile = bureau.profile_of(bureau.ledger.order_by_id(page.order_id))
     assert page.prepared is not None, "a page is read only after it has been prepared"
-    recognized = bureau.sandbox.call(
-        "Reading the page",
-        recognize_file,
-        RecognizeJob.by(
-            profile,
-            bureau.store.path(page.source),
-            page.index_in_file,
-            bureau.store.path(page.prepared),
-            page.readings,
-            waived=bureau.ledger.waived(task.kind, task.subject_id),
-        ),
-    )
+    with bureau.store.local([page.source, page.prepared]) as files:
+        recognized = bureau.sandbox.call(
+            "Reading the page",
+            recognize_file,
+            RecognizeJob.by(
+                profile,
+                files[page.source],
+                page.index_in_file,
+                files[page.prepared],
+                page.readings,
+                waived=bureau.ledger.waived(task.kind, task.subject_id),
+            ),
+        )
     text = recognized.text
     bureau.ledger.record_recognized(
         task,

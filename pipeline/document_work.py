@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import ClassVar
 
 import bagit
 
-from pipeline.model import Sha256
-from pipeline.store import copy_checked
 from stages.errors import Refusal
 from stages.page_image import TextLayer
 from stages.pdfa import Flavour, PdfPage, ValidationReport, check_pdfa, write_pdfa
@@ -38,20 +35,11 @@ class DocumentJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BagFile:
-    """One file to copy into a bag: its path inside data/, where it lies, its digest."""
-
-    name: str
-    source: Path
-    digest: Sha256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BagJob:
-    """What writing a bag takes; `texts` are small files given whole."""
+    """What writing a bag takes: a folder, the names of the files in it, and small files (`texts`) given whole."""
 
     folder: Path
-    files: tuple[BagFile, ...]
+    files: frozenset[str]
     texts: tuple[tuple[str, bytes], ...]
     info: dict[str, str]
 
@@ -63,18 +51,13 @@ def write_document(job: DocumentJob) -> ValidationReport:
 
 
 def write_bag(job: BagJob) -> None:
-    """Write a BagIt 1.0 bag (RFC 8493) into a new folder, every copy checked against its digest, and validate it.
+    """Make a folder a BagIt 1.0 bag (RFC 8493) and validate it; what lies in the folder goes into data/.
 
     Changes the working directory while it runs, therefore it belongs into a process of its own.
 
     Raises:
-        PackageNotSound: the bag does not validate.
+        PackageNotSound: the bag does not validate, or holds other files than it should.
     """
-    shutil.rmtree(job.folder, ignore_errors=True)  # this may be the second try, after a crash
-    for file in job.files:
-        target = job.folder / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        copy_checked(file.source, file.digest, target)
     for name, data in job.texts:
         target = job.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +65,9 @@ def write_bag(job: BagJob) -> None:
     bag = bagit.make_bag(str(job.folder), job.info, checksums=["sha256"])
     _declare_version_1(job.folder)
     bag = bagit.Bag(str(job.folder))
+    wanted = {f"data/{name}" for name in (*job.files, *(name for name, _ in job.texts))}
+    if wrong := wanted ^ set(bag.payload_entries()):  # another attempt may have cleared away what this one wrote
+        raise PackageNotSound(f"{len(wrong)} files are missing or too many, {min(wrong)} first")
     try:
         bag.validate()
     except bagit.BagError as error:

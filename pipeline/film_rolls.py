@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -13,9 +13,9 @@ from pipeline.bureau import Bureau
 from pipeline.film import FilmDocument, FilmJob, FilmPage, RollPlan, roll_number
 from pipeline.film_plan import plan_rolls
 from pipeline.film_work import finish_folder, write_planned_roll
-from pipeline.model import DocumentId, Roll, RollId, Task, WorkOrder
+from pipeline.model import DocumentId, Roll, RollId, Sha256, Task, WorkOrder
 from pipeline.profile import Profile, StageCall
-from pipeline.store import fsync_folder
+from pipeline.store import fsync_path
 from stages.errors import Refusal
 
 _SECONDS_A_FRAME = 2.0  # generous: decode, encode and check take 0.15 s
@@ -102,16 +102,22 @@ def write_order_roll(bureau: Bureau, task: Task, *, who: str) -> None:
     batch, index = FilmBatch.from_roll(roll)
     plan = _plans(bureau, order, profile, batch)[index]
     folder = _final_folder(bureau, order, batch, roll.round)
-    bureau.sandbox.call(
-        "Writing the roll",
-        write_planned_roll,
-        plan,
-        _part_folder(folder),
-        film_job(bureau, order, profile, batch),
-        bitonal_calls(profile),
-        timeout_s=120 + _SECONDS_A_FRAME * len(plan.frames),
-    )
+    _write_plan(bureau, plan, folder, film_job(bureau, order, profile, batch), profile)
     bureau.ledger.record_roll_written(task, bureau.relative(folder / plan.folder_name), who=who)
+
+
+def _write_plan(bureau: Bureau, plan: RollPlan, folder: Path, job: FilmJob, profile: Profile) -> None:
+    prepared = {Sha256(frame.page.path.name) for frame in plan.page_frames if frame.page}
+    with bureau.store.local(prepared) as files:
+        bureau.sandbox.call(
+            "Writing the roll",
+            write_planned_roll,
+            _with_files(plan, files),
+            _part_folder(folder),
+            job,
+            bitonal_calls(profile),
+            timeout_s=120 + _SECONDS_A_FRAME * len(plan.frames),
+        )
 
 
 def finish_film(bureau: Bureau, order: WorkOrder, round_: int) -> Path | None:
@@ -129,19 +135,23 @@ def finish_film(bureau: Bureau, order: WorkOrder, round_: int) -> Path | None:
     if folder.is_dir():
         return folder  # handed over before the last crash
     plans = _plans(bureau, order, profile, batch)
+    job = film_job(bureau, order, profile, batch)
+    for plan in plans:
+        if not (_part_folder(folder) / plan.folder_name).is_dir():  # the ledger was restored from a backup since
+            _write_plan(bureau, plan, folder, job, profile)
     frames = sum(len(plan.frames) for plan in plans)
     problems = bureau.sandbox.call(
         "Checking the film",
         finish_folder,
         _part_folder(folder),
         plans,
-        film_job(bureau, order, profile, batch),
+        job,
         timeout_s=120 + _SECONDS_A_FRAME * frames,
     )
     if problems:
         raise FilmNotSound(problems)
     _part_folder(folder).rename(folder)
-    fsync_folder(folder.parent)
+    fsync_path(folder.parent)
     return folder
 
 
@@ -209,7 +219,7 @@ def _film_documents(bureau: Bureau, order: WorkOrder, wanted: Sequence[DocumentI
                     width_px=width_px,
                     height_px=height_px,
                     dpi=page.dpi,
-                    path=bureau.store.path(page.prepared),
+                    path=Path(page.prepared),  # its name in the store; where it lies is asked when its roll is written
                     source_sha256=page.source,
                     source_image_id=f"{page.file}#{page.index_in_file + 1}",
                 )
@@ -225,6 +235,17 @@ def _film_documents(bureau: Bureau, order: WorkOrder, wanted: Sequence[DocumentI
             )
         )
     return made
+
+
+def _with_files(plan: RollPlan, files: Mapping[Sha256, Path]) -> RollPlan:
+    """The plan with the places of its pages' files in the place of their names."""
+    return replace(
+        plan,
+        frames=tuple(
+            replace(frame, page=replace(frame.page, path=files[Sha256(frame.page.path.name)])) if frame.page else frame
+            for frame in plan.frames
+        ),
+    )
 
 
 def _final_folder(bureau: Bureau, order: WorkOrder, batch: FilmBatch, round_: int) -> Path:

@@ -18,7 +18,7 @@ from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
 from pipeline.page_work import ticket_on
-from pipeline.store import NoPlainFile, fsync_folder
+from pipeline.store import NoPlainFile, fsync_path
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
 from stages.read import page_count
@@ -174,7 +174,7 @@ def clear_away(bureau: Bureau, delivery_id: DeliveryId, outcome: str, *, done: b
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # somebody else moves it at this moment
             moved.rename(target)
-            fsync_folder(target.parent)
+            fsync_path(target.parent)
     with contextlib.suppress(FileNotFoundError):
         work.rmdir()
     bureau.ledger.finish_delivery(delivery_id, outcome)
@@ -200,11 +200,12 @@ def _claimed_place(bureau: Bureau, delivery: Delivery) -> Path:
         return source
     inner = _work_folder(bureau, delivery.id) / delivery.name
     if not inner.exists():
-        if not source.exists():
+        # a bureau restored from a backup to another place must not take what lies in the inbox of the first
+        if not source.is_relative_to(bureau.settings.folder("inbox")) or not source.exists():
             raise RefusedDelivery(f"{source} was taken away before it could be received. Drop it again.")
         inner.parent.mkdir(parents=True, exist_ok=True)
         source.rename(inner)
-        fsync_folder(inner.parent)
+        fsync_path(inner.parent)
     if delivery.source != str(inner):
         bureau.ledger.note_moved(delivery.id, str(inner))  # the place in the inbox is free for another delivery
     return inner
@@ -223,7 +224,10 @@ def _delivered_files(bureau: Bureau, place: Path) -> list[DeliveredFile]:
     except NoPlainFile as error:
         raise RefusedDelivery(f"{error} and no scan. Drop it again with the files themselves in it.") from error
     except PermissionError as error:
-        name = keepable(Path(os.fsdecode(error.filename or place)).name)
+        denied = Path(os.fsdecode(error.filename or place))
+        if not denied.is_relative_to(root):
+            raise  # it is the store that may not be written: no fault of the delivery
+        name = keepable(denied.name)
         raise RefusedDelivery(
             f"“{name}” in it may not be read by this service. Give the service the right to read it, then drop it "
             "again."
@@ -233,7 +237,7 @@ def _delivered_files(bureau: Bureau, place: Path) -> list[DeliveredFile]:
 def _stored(bureau: Bureau, root: Path, name: str) -> DeliveredFile:
     digest = bureau.store.put_file(root / name)
     # the size of what was kept: the delivered file may still change
-    return DeliveredFile(name=keepable(name), size=bureau.store.path(digest).stat().st_size, digest=digest)
+    return DeliveredFile(name=keepable(name), size=bureau.store.size_bytes(digest), digest=digest)
 
 
 def _raise(error: OSError) -> None:
@@ -278,7 +282,8 @@ def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkO
     number = delivery.order_number
     if number is None:
         try:
-            number = bureau.sandbox.call("Reading the ticket", ticket_on, bureau.store.path(first.digest))
+            with bureau.store.local([first.digest]) as files:
+                number = bureau.sandbox.call("Reading the ticket", ticket_on, files[first.digest])
         except Refusal as refusal:
             raise RefusedDelivery(
                 f"It lies outside any order's folder, and its first sheet ({first.name}) cannot be read for a ticket: "
@@ -316,7 +321,8 @@ def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]
     pages = []
     for file in files:
         try:
-            count = bureau.sandbox.call("Counting pages", page_count, bureau.store.path(file.digest))
+            with bureau.store.local([file.digest]) as kept:
+                count = bureau.sandbox.call("Counting pages", page_count, kept[file.digest])
         except UnreadableImage:
             count = 1  # it is one page of the count, and preparing will hold it with the reason
         except Refusal as refusal:

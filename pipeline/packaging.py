@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
-from pipeline.document_work import BagFile, BagJob, DocumentJob, write_bag, write_document
+from pipeline.document_work import BagJob, DocumentJob, write_bag, write_document
 from pipeline.film_rolls import film_places, finish_film
 from pipeline.model import (
     Batch,
-    BatchId,
     Document,
     DocumentId,
+    Page,
     PageCounts,
     Sha256,
     Task,
     WorkOrder,
 )
-from pipeline.store import file_digest, fsync_folder
+from pipeline.store import fsync_path
 from pipeline.transmittal import write_transmittal
 from stages.errors import NotPdfA
 from stages.page_image import PageImage, TextLayer
@@ -89,14 +88,11 @@ def package_document(bureau: Bureau, task: Task, *, who: str) -> None:
         page_count=len(pages),
         source_sha256=tuple(dict.fromkeys(page.source for page in pages)),
     )
-    with bureau.scratch() as folder:
+    needed = {digest for page in pages for digest in (page.prepared, page.text) if digest is not None}
+    with bureau.scratch() as folder, bureau.store.local(needed) as files:
         job = DocumentJob(
             pages=tuple(
-                (
-                    bureau.store.path(Sha256(str(page.prepared))),
-                    page.dpi,
-                    None if page.text is None else bureau.store.path(page.text),
-                )
+                (files[Sha256(str(page.prepared))], page.dpi, None if page.text is None else files[page.text])
                 for page in pages
             ),
             out=folder / "document.pdf",
@@ -128,7 +124,7 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
     finish_film(bureau, order, task.round)
     report = bureau.ledger.order_report(order.number)
     assert report is not None
-    seals = {batch.id: batch_seal(bureau, batch.id) for batch, _ in report.batches}
+    seals = {batch.id: bureau.ledger.seal(batch.id) for batch, _ in report.batches}
     card = load_rate_card(bureau.settings.profiles / "rates", order.customer, profile.billing.rate_card)
     today = datetime.now(UTC).date()
     lines = charges(report.usage, report.charges, card, on=today, delivery=task.round)
@@ -139,6 +135,11 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
         # a name of this attempt: a worker that was given up may still write, and rename what it finds
         part = target.with_name(f".{target.name}.{task.attempt}.part")
         documents = [document for document in report.documents if document.pdf is not None]
+        files = dict(_bag_files(bureau, order, documents))
+        for name, digest in files.items():
+            copied = part / name
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            bureau.store.copy(digest, copied)
         with bureau.scratch() as scratch:
             sheet = scratch / "transmittal.pdf"
             write_transmittal(
@@ -154,15 +155,15 @@ def deliver_order(bureau: Bureau, task: Task, *, who: str) -> None:
                 today=today,
                 delivery=task.round,
             )
-            transmittal = BagFile(name=sheet.name, source=sheet, digest=file_digest(sheet))
-            bureau.sandbox.call(
-                "Writing the package",
-                write_bag,
-                _bag_job(bureau, order, documents, report.batches, transmittal, part, task.round),
-                timeout_s=600 + 10.0 * len(documents),
-            )
+            transmittal = (sheet.name, sheet.read_bytes())
+        bureau.sandbox.call(
+            "Writing the package",
+            write_bag,
+            _bag_job(bureau, order, documents, report.batches, transmittal, part, frozenset(files), task.round),
+            timeout_s=600 + 10.0 * len(documents),
+        )
         part.rename(target)
-        fsync_folder(target.parent)
+        fsync_path(target.parent)
     bureau.ledger.record_delivered(task, bureau.relative(target), seals, lines, who=who)
 
 
@@ -191,44 +192,30 @@ def document_file_name(document: Document) -> str:
     return f"pdf/{document.public_id}{'_' if plain else ''}{plain}.pdf"
 
 
-def batch_seal(bureau: Bureau, batch_id: BatchId) -> str:
-    """SHA-256 over what became of every page of a batch: it proves the count it was billed by."""
-    return "sha256:" + hashlib.sha256("\n".join(bureau.ledger.seal_lines(batch_id)).encode()).hexdigest()
-
-
 def _bag_job(
     bureau: Bureau,
     order: WorkOrder,
     documents: Sequence[Document],
     batches: Sequence[tuple[Batch, PageCounts]],
-    transmittal: BagFile,
+    transmittal: tuple[str, bytes],
     folder: Path,
+    files: frozenset[str],
     delivery: int,
 ) -> BagJob:
-    profile = bureau.profile_of(order)
-    files: list[BagFile] = [transmittal]
     texts = [
+        transmittal,
         ("index.csv", _index(bureau, order, documents, batches)),
         ("index-columns.csv", _csv(("column", "meaning"), [(name, _COLUMN_MEANINGS[name]) for name in INDEX_COLUMNS])),
     ]
-    scans: set[Sha256] = set()
-    for document in documents:
-        assert document.pdf is not None and document.report is not None
-        files.append(_bag_file(bureau, document_file_name(document), document.pdf))
-        files.append(_bag_file(bureau, f"reports/{document.public_id}.json", document.report))
-        for number, page in enumerate(bureau.ledger.pages_of_document(document.id), start=1):
-            place = f"{document.public_id}/p{number:04d}"
-            if profile.package.takes_scan(page.readings) and page.source not in scans:
-                scans.add(page.source)  # a file of many pages goes along once, under the first of them that needs it
-                files.append(_bag_file(bureau, f"scans/{place}{_suffix(page.file)}", page.source))
-            if profile.package.alto and page.alto is not None:
-                files.append(_bag_file(bureau, f"alto/{place}.xml", page.alto))
-            if profile.package.text and page.text is not None:
-                text = TextLayer.from_json(bureau.store.read(page.text)).plain_text
-                texts.append((f"text/{place}.txt", text.encode()))
+    if bureau.profile_of(order).package.text:
+        for document in documents:
+            for place, page in _places_in_bag(bureau, document):
+                if page.text is not None:
+                    text = TextLayer.from_json(bureau.store.read(page.text)).plain_text
+                    texts.append((f"text/{place}.txt", text.encode()))
     return BagJob(
         folder=folder,
-        files=tuple(files),
+        files=files,
         texts=tuple(texts),
         info={
             "Source-Organization": bureau.settings.bureau_name,
@@ -244,14 +231,31 @@ def _bag_job(
     )
 
 
+def _bag_files(bureau: Bureau, order: WorkOrder, documents: Sequence[Document]) -> Iterator[tuple[str, Sha256]]:
+    """The files of the store that a package holds, with their places in it."""
+    rules = bureau.profile_of(order).package
+    scans: set[Sha256] = set()
+    for document in documents:
+        assert document.pdf is not None and document.report is not None
+        yield document_file_name(document), document.pdf
+        yield f"reports/{document.public_id}.json", document.report
+        for place, page in _places_in_bag(bureau, document):
+            if rules.takes_scan(page.readings) and page.source not in scans:
+                scans.add(page.source)  # a file of many pages goes along once, under the first of them that needs it
+                yield f"scans/{place}{_suffix(page.file)}", page.source
+            if rules.alto and page.alto is not None:
+                yield f"alto/{place}.xml", page.alto
+
+
+def _places_in_bag(bureau: Bureau, document: Document) -> Iterator[tuple[str, Page]]:
+    for number, page in enumerate(bureau.ledger.pages_of_document(document.id), start=1):
+        yield f"{document.public_id}/p{number:04d}", page
+
+
 def _suffix(file: str) -> str:
     """The suffix of a file from outside, where it is a plain one."""
     suffix = PurePosixPath(file).suffix.lower()
     return suffix if re.fullmatch(r"\.[a-z0-9]{2,5}", suffix) else ""
-
-
-def _bag_file(bureau: Bureau, name: str, digest: Sha256) -> BagFile:
-    return BagFile(name=name, source=bureau.store.path(digest), digest=digest)
 
 
 def _index(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 HERE = Path(__file__).resolve().parent
 EMBEDDED = "embedded"
 BROKER_SCHEMES = ("redis://", "rediss://", "amqp://", "amqps://")
+OBJECT_SCHEME = "s3://"
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?", re.ASCII)
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -37,7 +40,12 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         EMBEDDED, description="embedded (each process feeds itself), redis://host:6379/0 or amqp://user:password@host"
     )
-    store_url: str = Field("", description="folder of the store; empty: store/ in the home")
+    store_url: str = Field(
+        "",
+        description="folder of the store, or s3://bucket/prefix (keys and endpoint: AWS_*); empty: store/ in the home",
+    )
+    cache: Path | None = Field(None, description="local folder for files of an s3:// store; empty: cache/ in the home")
+    cache_mb: int = Field(4096, ge=64, le=1 << 24, description="how much of an s3:// store is kept in the cache")
     profiles: Path = Field(HERE.parent / "profiles", description="folder with profiles (*.toml) and rates/*.toml")
     workers: int = Field(default_factory=_cpus, ge=1, le=256, description="pages worked on at the same time")
     settle_seconds: float = Field(
@@ -54,16 +62,21 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON document a line")
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
-    @field_validator("home", "profiles")
+    @field_validator("home", "profiles", "cache")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        if "://" in value and not value.startswith("file:///"):
-            raise ValueError("only a folder can be the store: write its path, or file:///path")
+        if value.startswith(OBJECT_SCHEME):
+            if not _BUCKET.fullmatch(value):
+                raise ValueError("write s3://bucket or s3://bucket/prefix, the prefix without empty parts or dots")
+        elif "://" in value and not value.startswith("file:///"):
+            raise ValueError(
+                "the store is a folder or object storage: write a path, file:///path or s3://bucket/prefix"
+            )
         return value
 
     @field_validator("broker_url")
@@ -80,8 +93,15 @@ class Settings(BaseSettings):
 
     @property
     def store_folder(self) -> Path:
-        """Where the store keeps its files."""
-        return Path(self.store_url.removeprefix("file://")) if self.store_url else self.home / "store"
+        """Where a store that is a folder keeps its files."""
+        if not self.store_url:
+            return self.home / "store"
+        return Path(self.store_url.removeprefix("file://")).expanduser().absolute()
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where files of a store that is no folder are kept on this machine."""
+        return self.cache or self.home / "cache"
 
     def folder(self, name: str) -> Path:
         """One of the folders of the home."""

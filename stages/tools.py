@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -30,8 +31,15 @@ class Finished:
     stderr: bytes
 
 
-def run(args: list[str], *, timeout_s: float, stdin: bytes | None = None, ok_codes: tuple[int, ...] = (0,)) -> Finished:
-    """Run a program in a process group of its own and wait for it.
+def run(
+    args: list[str],
+    *,
+    timeout_s: float,
+    stdin: bytes | None = None,
+    ok_codes: tuple[int, ...] = (0,),
+    environment: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run a program in a process group of its own and wait for it; `environment` is added to ours.
 
     Raises:
         ToolMissing: there is no such program.
@@ -46,6 +54,7 @@ def run(args: list[str], *, timeout_s: float, stdin: bytes | None = None, ok_cod
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, **(environment or {})},
     )
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout_s)

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 
 from tests.servers import (
+    S3,
     PostgreSQL,
     Server,
     postgresql_programs,
@@ -18,6 +19,7 @@ from tests.servers import (
     running_postgresql,
     running_rabbitmq,
     running_redis,
+    running_s3,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +64,13 @@ def rabbitmq_server() -> Iterator[Server]:
     if rabbitmq_program() is None:
         _missing("RabbitMQ", "rabbitmq-server")
     with running_rabbitmq() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """Object storage of our own."""
+    with running_s3() as server:
         yield server
 
 

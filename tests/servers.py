@@ -9,8 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -251,3 +253,74 @@ def _running(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+class S3:
+    """Object storage in memory; it can be stopped and started, and then has forgotten everything."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self._port = port
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tools that speak S3 find it by."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "platen",
+            "AWS_SECRET_ACCESS_KEY": "platen",
+            "AWS_REGION": "us-east-1",
+        }
+
+    def new_bucket(self) -> str:
+        """A new bucket; gives its name."""
+        name = f"records-{next(_numbers)}"
+        self.ask("PUT", name)
+        return name
+
+    def ask(self, method: str, path: str, data: bytes | None = None) -> bytes:
+        """Speak to the server as somebody else would: `PUT bucket/key`."""
+        # signed by nobody in particular: the server looks only whether it is signed
+        signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=platen/20260101/us-east-1/s3/aws4_request, Signature=0"}
+        request = urllib.request.Request(f"{self.endpoint}/{path}", method=method, data=data, headers=signed)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bytes(answer.read())
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        program = str(Path(sys.executable).with_name("moto_server"))
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "-H", "127.0.0.1", "-p", str(self._port)], stdout=log, stderr=log, cwd=self._folder
+            )
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                self.ask("GET", "moto-api/")
+                return
+            except OSError:
+                said = (self._folder / "log").read_text(errors="replace")[-2000:]
+                assert self._process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it where it stands."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=_START_S)
+            self._process = None
+
+
+@contextmanager
+def running_s3() -> Iterator[S3]:
+    """Object storage of our own."""
+    with _scratch("platen-s3-") as folder:
+        server = S3(free_port(), folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pipeline.store import fsync_path
+from stages.tools import ToolFailed, ToolMissing, ToolTimedOut, run
+
 if TYPE_CHECKING:
     import alembic.config
 
 REVISION = "0002"  # the newest migration; a test holds it against Alembic's own answer
 _BUSY_TIMEOUT_S = 60.0
+_DUMP_TIMEOUT_S = 24 * 3600.0
 _IDLE_TIMEOUT_S = 60.0  # in a transaction that says nothing; ours last milliseconds
 _NO_ADDRESS = (
     "PLATEN_DATABASE_URL is no address of a ledger. Write sqlite:////path/ledger.db or "
@@ -97,6 +104,62 @@ class Database:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with _outcome(connection, self._sqlite):
                 yield connection
+
+    @contextmanager
+    def snapshot(self, folder: Path) -> Iterator[tuple[Path, Connection]]:
+        """Copy the database into a folder while it is worked on; gives the file, and a reader of the same moment.
+
+        SQLite becomes `ledger.db`, PostgreSQL `ledger.dump` for pg_restore.
+
+        Raises:
+            LedgerUnusable: it cannot be copied.
+        """
+        try:
+            with self._sqlite_copy(folder) if self._sqlite else self._postgresql_copy(folder) as copied:
+                yield copied
+        except (sqlite3.Error, ToolMissing, ToolFailed, ToolTimedOut) as error:
+            raise LedgerUnusable(f"The ledger cannot be copied: {error}") from error
+
+    @contextmanager
+    def _sqlite_copy(self, folder: Path) -> Iterator[tuple[Path, Connection]]:
+        part, target = folder / "ledger.db.part", folder / "ledger.db"
+        beside = Path(make_url(self.url).database or "").absolute().parent  # a backup may lie on a share; this does not
+        with tempfile.TemporaryDirectory(dir=beside, prefix=".copy-") as scratch:
+            local = Path(scratch) / "ledger.db"
+            with self._engine.connect() as connection, closing(sqlite3.connect(local)) as copy:
+                source = connection.connection.driver_connection
+                assert isinstance(source, sqlite3.Connection)
+                source.backup(copy)  # in one step: writers go on, and what they write is not in the copy
+            reader = Database(f"sqlite:///{local}")
+            try:
+                with reader.read() as c:
+                    yield target, c
+            finally:
+                reader.close()
+            shutil.copyfile(local, part)
+        fsync_path(part)
+        for leftover in ("-wal", "-shm"):  # of an older copy that was opened; they would spoil the new one
+            target.with_name(target.name + leftover).unlink(missing_ok=True)
+        part.replace(target)
+        fsync_path(folder)
+
+    @contextmanager
+    def _postgresql_copy(self, folder: Path) -> Iterator[tuple[Path, Connection]]:
+        part, target = folder / "ledger.dump.part", folder / "ledger.dump"
+        url = make_url(self.url)
+        address = url.set(drivername="postgresql", password=None).render_as_string()
+        with self.read() as c:
+            c.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))  # while the other program reads
+            moment = c.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+            run(
+                ["pg_dump", "--format=custom", "--no-owner", f"--snapshot={moment}", f"--file={part}", address],
+                timeout_s=_DUMP_TIMEOUT_S,
+                environment={} if url.password is None else {"PGPASSWORD": str(url.password)},
+            )
+            yield target, c
+        fsync_path(part)
+        part.replace(target)
+        fsync_path(folder)
 
 
 @contextmanager

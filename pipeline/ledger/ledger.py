@@ -18,7 +18,8 @@ from sqlalchemy import Connection, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
-from pipeline.ledger.reports import Reports, charges_of, order_from, seal_lines
+from pipeline.ledger.recount import Recounts
+from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
     WEIGHTS,
@@ -70,7 +71,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Reports):
+class Ledger(Recounts):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -666,10 +667,10 @@ class Ledger(Reports):
                 package=package, charges=[asdict(charge) for charge in charges],
             )  # fmt: skip
 
-    def seal_lines(self, batch_id: BatchId) -> list[str]:
-        """What a batch's seal is taken over: one line a page, in order, with what became of it."""
+    def seal(self, batch_id: BatchId) -> str:
+        """SHA-256 over what became of every page of a batch, one line a page, in order."""
         with self.read() as c:
-            return seal_lines(c, batch_id)
+            return seal_of(seal_lines(c, batch_id))
 
     def charges(self, order_id: OrderId) -> list[Charge]:
         """All charges written for an order."""

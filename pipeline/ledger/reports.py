@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,26 +91,7 @@ class Reports(Work):
     def order_report(self, number: str) -> OrderReport | None:
         """The order with this number and everything under it."""
         with self.read() as c:
-            order_id = c.scalar(select(t.orders.c.id).where(t.orders.c.number == number))
-            if order_id is None:
-                return None
-            order = order_from(c, order_id)
-            batches = [
-                (_batch(row), _counts(c, t.pages.c.batch_id == row.id))
-                for row in c.execute(
-                    select(t.batches).where(t.batches.c.order_id == order_id).order_by(t.batches.c.id)
-                ).all()
-            ]
-            return OrderReport(
-                order=order,
-                profile_name=order.profile_name,
-                pages=_counts(c, t.pages.c.order_id == order_id),
-                batches=batches,
-                documents=_documents(c, t.documents.c.order_id == order_id),
-                rolls=_rolls(c, t.rolls.c.order_id == order_id),
-                charges=charges_of(c, order_id),
-                usage=_usage(c, order_id),
-            )
+            return order_report(c, number)
 
     def order_counts(self, order_id: OrderId) -> PageCounts:
         """How the pages of an order stand."""
@@ -314,6 +296,28 @@ def _expected(c: Connection, now: int, speed: dict[str, float]) -> list[tuple[st
     return [(number, remaining, finish if remaining else None) for number, remaining in unfinished]
 
 
+def order_report(c: Connection, number: str) -> OrderReport | None:
+    """An order with everything under it within a transaction."""
+    order_id = c.scalar(select(t.orders.c.id).where(t.orders.c.number == number))
+    if order_id is None:
+        return None
+    order = order_from(c, order_id)
+    batches = [
+        (_batch(row), _counts(c, t.pages.c.batch_id == row.id))
+        for row in c.execute(select(t.batches).where(t.batches.c.order_id == order_id).order_by(t.batches.c.id)).all()
+    ]
+    return OrderReport(
+        order=order,
+        profile_name=order.profile_name,
+        pages=_counts(c, t.pages.c.order_id == order_id),
+        batches=batches,
+        documents=_documents(c, t.documents.c.order_id == order_id),
+        rolls=_rolls(c, t.rolls.c.order_id == order_id),
+        charges=charges_of(c, order_id),
+        usage=_usage(c, order_id),
+    )
+
+
 def order_from(c: Connection, order_id: int) -> WorkOrder:
     """An order within a transaction."""
     row = c.execute(
@@ -379,6 +383,11 @@ def seal_lines(c: Connection, batch_id: int) -> list[str]:
         )
         for row in rows
     ]
+
+
+def seal_of(lines: Sequence[str]) -> str:
+    """SHA-256 over the lines of a batch's pages: it proves the count that the batch was billed by."""
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _counts(c: Connection, where: Any) -> PageCounts:

@@ -469,6 +469,7 @@ def test_a_months_bill_is_what_was_charged_in_it(delivered: House) -> None:
 def test_verify_finds_no_fault_in_what_nobody_touched(delivered: House) -> None:
     verified = delivered.ask("verify")
     assert verified["faults"] == []
+    assert delivered.ask_here("sweep", "--older-than", "1") == {"files": 0, "bytes": 0}
     assert verified["pages"] >= 10 and verified["packages"] >= 1 and verified["files"] > 20
 
 

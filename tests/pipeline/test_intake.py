@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -225,6 +226,19 @@ def test_a_refused_file_lies_in_a_folder_with_its_reason(bureau: Bureau) -> None
     assert _lies(bureau, "error") == {"stray/stray.tif", "stray/WHY.txt"}
 
 
+def test_a_store_that_may_not_be_written_is_no_fault_of_the_delivery(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_stream: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(bureau.store.scratch / "scratch"))
+
+    monkeypatch.setattr("pipeline.store._flush", denied)
+    _drop(bureau, f"{ORDER}/box", "1.tif")
+    _take_in(bureau)
+    assert _lies(bureau, "error") == set()
+    assert len(bureau.ledger.open_delivery_sources()) == 1  # it is tried again
+
+
 def test_two_refused_deliveries_of_one_name_both_stay(bureau: Bureau) -> None:
     for grey in (10, 20):
         _drop(bureau, "stray", "1.tif", grey=grey)
@@ -364,7 +378,7 @@ def _stop(*_: object, **__: object) -> None:
     raise PowerCut
 
 
-@pytest.mark.parametrize("place", ["_claimed_place", "_pages", "clear_away", "fsync_folder"])
+@pytest.mark.parametrize("place", ["_claimed_place", "_pages", "clear_away", "fsync_path"])
 @pytest.mark.parametrize("taken", [True, False])
 def test_a_power_cut_anywhere_loses_nothing_and_counts_nothing_twice(
     bureau: Bureau, monkeypatch: pytest.MonkeyPatch, place: str, taken: bool

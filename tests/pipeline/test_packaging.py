@@ -9,20 +9,20 @@ import bagit
 import pytest
 
 from pipeline.bureau import Bureau
-from pipeline.document_work import BagFile, BagJob, write_bag
-from pipeline.model import Exclusion, OrderStatus, Priority, Service, Sha256, TaskKind
+from pipeline.document_work import BagJob, PackageNotSound, write_bag
+from pipeline.model import Exclusion, OrderStatus, Priority, Service, TaskKind
 from pipeline.settings import Settings
-from pipeline.store import file_digest
 from pipeline.tasks import run_task
 from tests.pipeline.by_hand import finish, receive
 
 
 def _job(tmp_path: Path) -> BagJob:
-    source = tmp_path / "source.pdf"
-    source.write_bytes(b"%PDF-")
+    copied = tmp_path / "bag" / "pdf" / "a.pdf"
+    copied.parent.mkdir(parents=True)
+    copied.write_bytes(b"%PDF-")
     return BagJob(
         folder=tmp_path / "bag",
-        files=(BagFile(name="pdf/a.pdf", source=source, digest=Sha256(file_digest(source))),),
+        files=frozenset({"pdf/a.pdf"}),
         texts=(("index.csv", b"a,b\r\n"),),
         info={"Source-Organization": "Bureau"},
     )
@@ -32,13 +32,18 @@ def _files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in (folder / "data").rglob("*") if path.is_file()}
 
 
-def test_a_bag_whose_writer_crashed_is_begun_anew(tmp_path: Path) -> None:
+def test_a_bag_holds_exactly_the_files_it_should(tmp_path: Path) -> None:
     job = _job(tmp_path)
-    (job.folder / "data" / "pdf").mkdir(parents=True)  # as far as it had come
-    (job.folder / "data" / "pdf" / "a.pdf").write_bytes(b"%PDF")
     write_bag(job)
     assert _files(job.folder) == {"data/pdf/a.pdf", "data/index.csv"}
     bagit.Bag(str(job.folder)).validate()
+
+
+def test_a_bag_from_which_a_file_was_cleared_away_while_it_was_written_is_not_handed_over(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    (job.folder / "pdf" / "a.pdf").unlink()
+    with pytest.raises(PackageNotSound, match=r"1 files are missing or too many, data/pdf/a\.pdf first"):
+        write_bag(job)
 
 
 def test_a_worker_that_was_given_up_cannot_hand_over_what_another_is_still_writing(
@@ -70,8 +75,6 @@ def test_a_worker_that_was_given_up_cannot_hand_over_what_another_is_still_writi
             written.set()
             go_on.wait(30)  # as if the machine had slept
             return answer
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / "half").touch()
         go_on.set()
         sleeper.join(30)
         return call(what, function, job, **more)  # type: ignore[arg-type]
@@ -89,6 +92,5 @@ def test_a_worker_that_was_given_up_cannot_hand_over_what_another_is_still_writi
     assert bureau.ledger.order_by_id(order.id).status is OrderStatus.DELIVERED
     package = bureau.settings.home / "outbox" / "C" / order.number / "delivery-1"
     bagit.Bag(str(package)).validate()
-    assert not (package / "half").exists()
     assert [path.name for path in package.parent.iterdir()] == ["delivery-1"]
     bureau.close()

@@ -189,3 +189,15 @@ def test_closing_leaves_the_pipe_to_whoever_reads_from_it(sandbox: Sandbox, tmp_
     for thread in threads:
         thread.join(20)
     assert outcomes == ["given back"] * 3
+
+
+def test_a_child_knows_no_keys_of_store_ledger_and_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "PLATEN_DATABASE_URL", "HARMLESS"):
+        monkeypatch.setenv(name, "value")
+    sandbox = Sandbox(memory_limit_mb=1024, timeout_s=60.0)
+    try:
+        known = {name for name in os.environ if sandbox.call("Looking", os.getenv, name) is not None}
+    finally:
+        sandbox.close()
+    assert "HARMLESS" in known
+    assert not [name for name in known if name.startswith(("AWS_", "PG", "PLATEN_"))]
