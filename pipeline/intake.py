@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -95,18 +95,30 @@ def scan_files(root: Path) -> list[str]:
     Raises:
         PermissionError: a folder cannot be looked into, so nobody knows what would be missing.
     """
+    return sorted((name for name, _ in delivered(root)), key=natural_key)
+
+
+def delivered(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of `scan_files` in no order, with size and time of each; one look at each file and no more.
+
+    Raises:
+        PermissionError: a folder cannot be looked into.
+    """
     if root.is_file():
-        return [root.name]
-    if not root.is_dir():  # a pipe, a device
-        return []
-    found: list[str] = []
-    for folder, folders, files in os.walk(root, onerror=_raise):
-        folders[:] = [name for name in folders if not is_junk(name)]
-        for name in files:
-            path = Path(folder, name)
-            if not is_junk(name) and name != "WHY.txt" and path.is_file() and not path.is_symlink():
-                found.append(path.relative_to(root).as_posix())
-    return sorted(found, key=natural_key)
+        yield root.name, root.stat()
+    elif root.is_dir():  # no pipe, no device
+        yield from _delivered_below(root, "")
+
+
+def _delivered_below(folder: str | os.PathLike[str], place: str) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_junk(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _delivered_below(entry.path, f"{place}{entry.name}/")
+            elif entry.is_file(follow_symlinks=False) and entry.name != "WHY.txt":
+                yield place + entry.name, entry.stat(follow_symlinks=False)
 
 
 def batch_digest(files: Iterable[DeliveredFile]) -> str:
@@ -238,10 +250,6 @@ def _stored(bureau: Bureau, root: Path, name: str) -> DeliveredFile:
     digest = bureau.store.put_file(root / name)
     # the size of what was kept: the delivered file may still change
     return DeliveredFile(name=keepable(name), size=bureau.store.size_bytes(digest), digest=digest)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _rescan_of(delivery: Delivery, place: Path) -> TaskId | None:

@@ -17,6 +17,7 @@ from pipeline.logs import about
 from pipeline.model import Task, TaskId, TaskKind
 from pipeline.packaging import deliver_order, package_document
 from pipeline.sandbox import Stopping
+from pipeline.store import StoreUnreachable
 from stages.errors import Refusal
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
     """Do a task that this process has claimed.
 
     Can a person help, or can time? A refusal is held for a person; anything else is tried again after a pause, four
-    times, or as often as it takes while the disk is full.
+    times, or as often as it takes while the disk is full or the store away.
     """
     with about(task=task.id, attempt=task.attempt, kind=task.kind.value, order=task.order_id, subject=subject_of(task)):
         _do_task(bureau, task, owner=owner)
@@ -64,9 +65,9 @@ def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
         except (Fenced, Stopping):
             raise
         except Exception as error:
-            if _no_room(bureau, error):
-                bureau.ledger.wait_for_room(task, f"{type(error).__name__}: {error}", who=owner)
-                log.error("%s %d waits: the disk is full", task.kind, task.subject_id)
+            if outage := _outage(bureau, error):
+                bureau.ledger.wait_out(task, outage, f"{type(error).__name__}: {error}", who=owner)
+                log.error("%s %d waits, %s: %s", task.kind, task.subject_id, outage, error)
                 return
             state = bureau.ledger.put_off(task, f"{type(error).__name__}: {error}", who=owner)
             log.exception("%s %d failed and is %s", task.kind, task.subject_id, state)
@@ -76,8 +77,12 @@ def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
         log.warning("%s %d: somebody else has taken it over", task.kind, task.subject_id)
 
 
-def _no_room(bureau: Bureau, error: Exception) -> bool:
-    """Whether the disk was full: by the error itself, or by the look of the disk where a library hides it."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return shutil.disk_usage(bureau.settings.home).free < FULL_BELOW_BYTES
+def _outage(bureau: Bureau, error: Exception) -> str | None:
+    """What no page is to be blamed for: the store is away, or the disk is full.
+
+    The latter by the error itself, or by the look of the disk where a library hides it.
+    """
+    if isinstance(error, StoreUnreachable):
+        return "store-away"
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "no-room" if full or shutil.disk_usage(bureau.settings.home).free < FULL_BELOW_BYTES else None

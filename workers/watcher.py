@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.bureau import Bureau
-from pipeline.intake import READY_MARKERS, finish_interrupted, free_place, is_junk, keepable, scan_files
+from pipeline.intake import READY_MARKERS, delivered, finish_interrupted, free_place, is_junk, keepable
 
 log = logging.getLogger(__name__)
 
@@ -161,15 +161,10 @@ def _rename_to_utf8(path: Path) -> None:
 
 
 def _signature(path: Path) -> Signature:
-    root = path if path.is_dir() else path.parent
-    lines = []
     try:
-        for name in scan_files(path):
-            stat = (root / name).stat()
-            lines.append((name, stat.st_size, stat.st_mtime_ns))
+        return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in delivered(path)))
     except FileNotFoundError:
         return ()  # it changes while it is looked at
     except PermissionError as error:
         # a folder in it that may not be read: taking it in tells so, and the other deliveries go on
         return ((f"{error.strerror}", 0, 0),)
-    return tuple(lines)

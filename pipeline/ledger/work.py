@@ -51,7 +51,7 @@ DEAD_AFTER_MS = 15_000  # a worker that has not been heard of for this long is d
 FAILURES_BEFORE_HELD = 4
 CRASHES_BEFORE_HELD = 20  # kills of the whole worker, rarely the page's fault: a crash inside a page is told apart
 PAUSES_S = (2, 15, 90)  # between the first tries
-NO_ROOM_PAUSE_S = 20  # a page is worked on and lost with every try
+OUTAGE_PAUSE_S = 20  # a page is worked on and lost with every try
 ALL_KINDS = frozenset(TaskKind)
 _VIRTUAL_CLOCK = "virtual-clock"  # counter: how far the orders that work have come, in virtual milliseconds
 _CHARGED_UNTIL = "charged-until"  # counter: what ended before this moment has been charged as measured
@@ -263,15 +263,15 @@ class Work(Database):
             add_event(c, task.order_id, subject_of(task), "failed", who, "again", reason=reason, failures=failures)
         return TaskState.DUE
 
-    def wait_for_room(self, task: Task, reason: str, *, who: str) -> None:
-        """Try again in a while, as often as it takes: the disk is full, and no page is to be blamed for that.
+    def wait_out(self, task: Task, outage: str, reason: str, *, who: str) -> None:
+        """Try again in a while, as often as it takes: no page is to be blamed for a full disk or a store that is away.
 
         Raises:
             Fenced: the attempt was taken away meanwhile.
         """
         with self.write() as c:
-            self._end_attempt(c, task, state=TaskState.DUE, not_before_ms=t.now_ms() + 1000 * NO_ROOM_PAUSE_S)
-            add_event(c, task.order_id, subject_of(task), "failed", who, "no-room", reason=reason)
+            self._end_attempt(c, task, state=TaskState.DUE, not_before_ms=t.now_ms() + 1000 * OUTAGE_PAUSE_S)
+            add_event(c, task.order_id, subject_of(task), "failed", who, outage, reason=reason)
 
     def give_back(self, owner: str) -> int:
         """Make everything due again that `owner` has sent, was sent or runs (it stops, or its broker has); how many."""
