@@ -3,7 +3,7 @@ FROM debian:13-slim
 
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        python3 python3-venv tesseract-ocr tesseract-ocr-eng tesseract-ocr-osd jbig2 \
+        python3 python3-venv tesseract-ocr tesseract-ocr-eng tesseract-ocr-osd jbig2 postgresql-client \
         fonts-liberation fonts-dejavu-core fonts-freefont-ttf tini \
     && rm -rf /var/lib/apt/lists/*
 

@@ -17,7 +17,6 @@ from pipeline.logs import about
 from pipeline.model import Task, TaskId, TaskKind
 from pipeline.packaging import deliver_order, package_document
 from pipeline.sandbox import Stopping
-from pipeline.store import StoreUnreachable
 from stages.errors import Refusal
 
 log = logging.getLogger(__name__)
@@ -78,11 +77,13 @@ def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
 
 
 def _outage(bureau: Bureau, error: Exception) -> str | None:
-    """What no page is to be blamed for: the store is away, or the disk is full.
-
-    The latter by the error itself, or by the look of the disk where a library hides it.
-    """
-    if isinstance(error, StoreUnreachable):
-        return "store-away"
+    """What no page is to be blamed for: the disk is full, by the error or by the look of it, or the store is away."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "no-room" if full or shutil.disk_usage(bureau.settings.home).free < FULL_BELOW_BYTES else None
+    if full or shutil.disk_usage(bureau.settings.home).free < FULL_BELOW_BYTES:
+        return "no-room"
+    if isinstance(error, OSError):  # of this kind a missing file of a share that is not mounted is too
+        try:
+            bureau.store.check()
+        except OSError:
+            return "store-away"
+    return None

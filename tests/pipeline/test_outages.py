@@ -1,4 +1,4 @@
-"""A full disk holds nothing and loses nothing: work waits until there is room."""
+"""What no page is to be blamed for holds nothing and loses nothing: work waits until the outage is over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from pipeline.bureau import Bureau
 from pipeline.ledger.work import FAILURES_BEFORE_HELD
-from pipeline.model import Priority, Service
+from pipeline.model import OrderId, Priority, Service
 from pipeline.sandbox import Sandbox
 from pipeline.settings import Settings
 from pipeline.tasks import run_task
@@ -19,6 +19,22 @@ from tests.servers import PostgreSQL
 from tests.whole.home import drop_small_pages
 
 DISK_MIB = 16
+
+
+def _drop_a_page(bureau: Bureau, folder: Path) -> OrderId:
+    order = bureau.ledger.open_order(
+        customer="C",
+        profile=bureau.profiles["records-bitonal"],
+        services=frozenset({Service.IMAGING}),
+        priority=Priority.NORMAL,
+        year=2026,
+        who="test",
+    )
+    drop_small_pages(folder, 1)
+    bureau.ledger.announce_delivery(
+        source=str(folder), name="stack", order_number=order.number, moves=False, who="test"
+    )
+    return order.id
 
 
 def _work_off(bureau: Bureau) -> None:
@@ -35,24 +51,27 @@ def test_a_page_waits_for_room_as_long_as_it_takes(tmp_path: Path, postgresql: P
             pytest.skip("this user may not mount a disk of its own")
         settings = Settings(home=tmp_path / "home", database_url=postgresql.ledger_database())
         bureau = replace(Bureau.init(settings), sandbox=sandbox)
-        order = bureau.ledger.open_order(
-            customer="C",
-            profile=bureau.profiles["records-bitonal"],
-            services=frozenset({Service.IMAGING}),
-            priority=Priority.NORMAL,
-            year=2026,
-            who="test",
-        )
-        stack = tmp_path / "stack"
-        drop_small_pages(stack, 1)
-        bureau.ledger.announce_delivery(
-            source=str(stack), name="stack", order_number=order.number, moves=False, who="test"
-        )
+        order_id = _drop_a_page(bureau, tmp_path / "stack")
         for _ in range(FAILURES_BEFORE_HELD + 1):
             with filled(settings.home):
                 _work_off(bureau)
                 assert not bureau.ledger.holds()
                 assert bureau.ledger.unfinished()
         _work_off(bureau)
-        assert bureau.ledger.order_counts(order.id).billable == 1
-        bureau.close()
+        assert bureau.ledger.order_counts(order_id).billable == 1
+        bureau.ledger.close()
+
+
+def test_a_page_waits_for_a_share_that_is_away_as_long_as_it_takes(tmp_path: Path, sandbox: Sandbox) -> None:
+    share = tmp_path / "share"
+    bureau = replace(Bureau.init(Settings(home=tmp_path / "home", store_url=str(share))), sandbox=sandbox)
+    order_id = _drop_a_page(bureau, tmp_path / "stack")
+    for _ in range(FAILURES_BEFORE_HELD + 1):
+        share.rename(tmp_path / "away")
+        _work_off(bureau)
+        assert not bureau.ledger.holds()
+        assert bureau.ledger.unfinished()
+        (tmp_path / "away").rename(share)
+    _work_off(bureau)
+    assert bureau.ledger.order_counts(order_id).billable == 1
+    bureau.ledger.close()
