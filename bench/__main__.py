@@ -27,6 +27,7 @@ from bench import (
     separators,
     skew,
     speed,
+    standing,
 )
 
 BENCHES = {
@@ -48,6 +49,7 @@ BENCHES = {
     "prepare": prepare.run,
     "speed": speed.run,
     "large": large.run,
+    "standing": standing.run,
 }
 
 

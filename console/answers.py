@@ -11,7 +11,8 @@ from typing import Any
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
-from pipeline.ledger.reports import FloorReport, OrderReport
+from pipeline.ledger.reports import OrderReport
+from pipeline.ledger.standing import FloorReport
 from pipeline.model import Charge, Hold, Page, WorkOrder
 from pipeline.packaging import document_place
 from pipeline.statement import ChargedDelivery
@@ -115,11 +116,13 @@ def floor_answer(floor: FloorReport) -> dict[str, Any]:
         "pages_per_minute": floor.pages_per_minute,
         "orders": [
             {
-                "number": number,
-                "remaining": remaining,
-                "expected_finish": None if finish is None else finish.isoformat(),
+                "number": order.number,
+                "remaining": order.remaining,
+                "held": order.held,
+                "earliest_finish": None if order.earliest is None else order.earliest.isoformat(),
+                "expected_finish": None if order.latest is None else order.latest.isoformat(),
             }
-            for number, remaining, finish in floor.orders
+            for order in floor.orders
         ],
     }
 

@@ -141,6 +141,7 @@ class Feeder:
                 self._top_up()
                 if time.monotonic() - charged >= CHARGE_S:
                     self._ledger.charge_measured()
+                    self._ledger.fold_tallies()
                     charged = time.monotonic()
             except Exception:
                 # ledger or broker may be away for a moment; nothing is lost, the next round tries again

@@ -207,10 +207,14 @@ tasks = Table(
     UniqueConstraint("kind", "subject_id", "round"),
     Index("ix_tasks_due", "order_id", "rank", "id", sqlite_where=text("state = 'due'"),
           postgresql_where=text("state = 'due'")),
+    # how long the first of an order's waits is asked on every look at the floor
+    Index("ix_tasks_waiting", "order_id", "changed_ms", sqlite_where=text("state = 'due'"),
+          postgresql_where=text("state = 'due'")),
     Index("ix_tasks_out", "owner", sqlite_where=text("state IN ('sent', 'running')"),
           postgresql_where=text("state IN ('sent', 'running')")),
-    Index("ix_tasks_held", "changed_ms", sqlite_where=text("state = 'held'"), postgresql_where=text("state = 'held'")),
-    Index("ix_tasks_finished", "finished_ms"),
+    Index("ix_tasks_held", "changed_ms", "kind", "code", sqlite_where=text("state = 'held'"),
+          postgresql_where=text("state = 'held'")),
+    Index("ix_tasks_finished", "finished_ms", "kind"),
 )  # fmt: skip
 
 workers = Table(
@@ -242,8 +246,20 @@ billables = Table(
     Column("file", Text, nullable=False),
     Column("index_in_file", Integer, nullable=False),
     Column("source", String(64), nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
     Column("sequence", Integer, nullable=False),
+)
+
+# What has been counted, as sums of rows: every change adds a row, nobody waits for another's, and a feeder folds them
+# together. Triggers write those of tasks and pages (migration 0003), workers those of what they measure.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", BigInteger),  # no foreign key: it would touch the order's row for every page
+    Column("name", String(40), nullable=False),
+    Column("label", String(60), nullable=False),
+    Column("n", BigInteger, nullable=False),
 )
 
 charges = Table(
