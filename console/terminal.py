@@ -48,8 +48,10 @@ from pipeline.verification import verify
 from stages.errors import Refusal
 from stages.sheets import Ticket
 from workers.shift import HEARTBEAT_S, STOP_TIMEOUT_MS
+from workers.signals import told_to_stop
 
 HELD_EXIT = 3
+LOCAL_HOST = "127.0.0.1"  # whoever wants the console to be seen from elsewhere says so
 MOST_PAGES = 1_000_000_000
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
@@ -85,6 +87,7 @@ def _no_empty_why(why: str) -> str:
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")]
 Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with your name.", callback=_no_empty_why)]
 Month = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="Month (UTC) in which packages went out.")]
 
@@ -367,12 +370,32 @@ def run(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of the console.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    host: Host = LOCAL_HOST,
     workers: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
-    """Work until stopped. The web console is not built yet; until it is, this is `platen run`."""
-    err.print(f"The web console (port {port}) is not built yet: this runs watcher and workers. Ctrl-C stops.")
-    run(until_idle=False, workers=workers)
+    """Watch the inbox, work, and serve the web console, until stopped."""
+    from console.web import serving  # here and below: no other command needs a web server
+    from workers.floor import run_floor
+
+    with _bureau() as bureau:
+        bureau.check_languages()
+        with serving(bureau, host=host, port=port):
+            err.print(f"The console: http://{host}:{port}/  Ctrl-C stops.")
+            run_floor(bureau, workers=workers or bureau.settings.workers, until_idle=False)
+
+
+@app.command("console")
+def serve_console(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    host: Host = LOCAL_HOST,
+) -> None:
+    """Only serve the web console; workers elsewhere do the work."""
+    from console.web import serving
+
+    with _bureau() as bureau, told_to_stop() as stop, serving(bureau, host=host, port=port):
+        err.print(f"The console: http://{host}:{port}/  Ctrl-C stops.")
+        stop.wait()
 
 
 @app.command()
@@ -428,8 +451,9 @@ def status(as_json: Json = False) -> None:
     speed = answer["pages_per_minute"]
     out.print(f"pages a minute: {speed['1m']} (1 min), {speed['5m']} (5 min), {speed['60m']} (60 min)")
     if answer["orders"]:
-        columns = ("number", "remaining", "expected_finish")
-        _print_table(columns, [[str(order[name] or "") for name in columns] for order in answer["orders"]])
+        columns = ("number", "remaining", "held", "earliest_finish", "expected_finish")
+        rows = [["" if order[name] is None else str(order[name]) for name in columns] for order in answer["orders"]]
+        _print_table(columns, rows)
 
 
 @page_app.command("show")

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.ledger import Ledger, LedgerUnusable
+from pipeline.measures import Measures
 from pipeline.model import WorkOrder
 from pipeline.profile import Profile, load_profiles, profile_from_json
 from pipeline.sandbox import Sandbox
@@ -30,6 +31,7 @@ class Bureau:
     ledger: Ledger
     store: Store
     sandbox: Sandbox
+    measures: Measures = field(default_factory=Measures)
     _profiles_of_orders: dict[str, Profile] = field(default_factory=dict)
 
     @classmethod
@@ -54,11 +56,16 @@ class Bureau:
             raise LedgerUnusable(f"There is no home at {settings.home} yet. Run: platen init")
         ledger = Ledger(settings.ledger_url)
         ledger.check_version()
+        measures = Measures()
+        sandbox = Sandbox(
+            memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds, measures=measures
+        )
         return cls(
             settings=settings,
             ledger=ledger,
             store=Store(settings.store_folder),
-            sandbox=Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds),
+            sandbox=sandbox,
+            measures=measures,
         )
 
     def close(self) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline.bureau import Bureau
+from pipeline.measures import STAGE_SECONDS
 from pipeline.model import PageId, Task
 from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
 
@@ -25,6 +28,7 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
             ),
         )
         digest = bureau.store.take_file(prepared.file)
+    _measured(bureau, prepared.stage_s)
     bureau.ledger.record_prepared(
         task,
         digest,
@@ -52,6 +56,7 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
             waived=bureau.ledger.waived(task.kind, task.subject_id),
         ),
     )
+    _measured(bureau, recognized.stage_s)
     text = recognized.text
     bureau.ledger.record_recognized(
         task,
@@ -61,3 +66,8 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
         recognized.readings,
         who=who,
     )
+
+
+def _measured(bureau: Bureau, stage_s: Mapping[str, float]) -> None:
+    for stage, seconds in stage_s.items():
+        bureau.measures.observe(STAGE_SECONDS, stage, seconds)

@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
+from pipeline.measures import CHILD_RESTARTS, Measures
 from stages.errors import StageCrashed, StageTimedOut
 
 _Args = TypeVarTuple("_Args")
@@ -59,7 +60,8 @@ class _ChildHangs(Exception):
 class Sandbox:
     """Children for whoever calls, made when none is idle."""
 
-    def __init__(self, *, memory_limit_mb: int, timeout_s: float) -> None:
+    def __init__(self, *, memory_limit_mb: int, timeout_s: float, measures: Measures | None = None) -> None:
+        self._measures = measures or Measures()
         self._memory_limit_mb = memory_limit_mb
         self._timeout_s = timeout_s
         self._all: set[_Child] = set()
@@ -84,13 +86,13 @@ class Sandbox:
             try:
                 answer = child.ask((function, args), limit_s)
             except _ChildDied:
-                self._forget(child)
+                self._forget(child, "died")
                 continue
             except _ChildHangs:
-                self._forget(child)
+                self._forget(child, "timed-out")
                 raise StageTimedOut(what, limit_s) from None
             except BaseException:
-                self._forget(child)  # its answer would be taken for the next call's
+                self._forget(child, "interrupted")  # its answer would be taken for the next call's
                 raise
             self._give_back(child)
             if isinstance(answer, _Raised):
@@ -125,16 +127,19 @@ class Sandbox:
 
     def _give_back(self, child: _Child) -> None:
         if child.calls >= _CALLS_A_CHILD:
-            self._forget(child)
+            self._forget(child, "recycled")
             return
         with self._lock:
             if child in self._all:  # else closed in the meantime
                 self._idle.append(child)
 
-    def _forget(self, child: _Child) -> None:
+    def _forget(self, child: _Child, reason: str) -> None:
         child.kill()
         with self._lock:
             self._all.discard(child)
+            stopping = self._closed
+        if not stopping:
+            self._measures.count(CHILD_RESTARTS, reason)
 
 
 class _Child:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HERE = Path(__file__).resolve().parent
@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     )
     min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
     log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON document a line")
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="bearer token that whoever asks for /metrics must bear; empty: only this machine may"
+    )
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
     @field_validator("home", "profiles")
