@@ -20,6 +20,7 @@ from bench import (
     harm,
     holes,
     large,
+    memory,
     orientation,
     prepare,
     quality,
@@ -49,6 +50,7 @@ BENCHES = {
     "prepare": prepare.run,
     "speed": speed.run,
     "large": large.run,
+    "memory": memory.run,
     "standing": standing.run,
 }
 

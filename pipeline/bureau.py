@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.budget import MIB, MemoryBudget
 from pipeline.ledger import Ledger, LedgerUnusable
 from pipeline.measures import Measures
 from pipeline.model import WorkOrder
@@ -58,7 +59,10 @@ class Bureau:
         ledger.check_version()
         measures = Measures()
         sandbox = Sandbox(
-            memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds, measures=measures
+            memory_limit_mb=settings.memory_limit_mb,
+            timeout_s=settings.task_timeout_seconds,
+            budget=MemoryBudget(settings.memory_budget_mb * MIB),
+            measures=measures,
         )
         return cls(
             settings=settings,

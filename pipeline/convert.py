@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.measures import STAGE_SECONDS
 from pipeline.model import PageId, Task
 from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
+from stages.read import page_megapixels
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -15,17 +17,20 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
     page = bureau.ledger.page(PageId(task.subject_id))
     order = bureau.ledger.order_by_id(page.order_id)
     profile = bureau.profile_of(order)
+    scan = bureau.store.path(page.source)
+    megapixels = bureau.sandbox.call("Measuring the page", page_megapixels, scan, page.index_in_file, profile.read)
     with bureau.scratch() as folder:
         prepared = bureau.sandbox.call(
             "Preparing the page",
             prepare_file,
             PrepareJob.by(
                 profile,
-                bureau.store.path(page.source),
+                scan,
                 page.index_in_file,
                 folder=folder,
                 waived=bureau.ledger.waived(task.kind, task.subject_id),
             ),
+            needs_bytes=bytes_for_page(megapixels),
         )
         digest = bureau.store.take_file(prepared.file)
     _measured(bureau, prepared.stage_s)
@@ -55,6 +60,7 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
             page.readings,
             waived=bureau.ledger.waived(task.kind, task.subject_id),
         ),
+        needs_bytes=bytes_for_page(page.megapixels),
     )
     _measured(bureau, recognized.stage_s)
     text = recognized.text

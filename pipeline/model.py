@@ -244,6 +244,12 @@ class Page:
         """Width and height of the prepared page."""
         return int(_number(self.readings, "page.width_px")), int(_number(self.readings, "page.height_px"))
 
+    @property
+    def megapixels(self) -> float:
+        """Those of the prepared page or of its scan, whichever has more."""
+        scan = _number(self.readings, "read.width_px") * _number(self.readings, "read.height_px")
+        return max(scan, float(self.size_px[0] * self.size_px[1])) / 1e6
+
 
 def _number(readings: Readings, name: str) -> float:
     value = readings.get(name)

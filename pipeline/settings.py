@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.budget import BUDGET_FRACTION, MIB, machine_bytes
+
 HERE = Path(__file__).resolve().parent
 EMBEDDED = "embedded"
 BROKER_SCHEMES = ("redis://", "rediss://", "amqp://", "amqps://")
@@ -49,6 +51,11 @@ class Settings(BaseSettings):
     )
     memory_limit_mb: int = Field(
         6144, ge=512, le=1 << 20, description="address space of one process that works on pages"
+    )
+    memory_budget_mb: int = Field(
+        default_factory=lambda: round(BUDGET_FRACTION * machine_bytes() / MIB),
+        ge=512,
+        description="what all pages under way in one process may take together; 60 % of the machine or container",
     )
     min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
     log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON document a line")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from pydantic import Field
 
-from stages.errors import Refusal, ResolutionTooLow, TooManyPages, UnreadableImage
+from stages.errors import Refusal, ResolutionTooLow, TooLarge, TooManyPages, UnreadableImage
 from stages.jpeg2000_stream import check_jpeg2000
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
@@ -120,6 +120,20 @@ def read_page(path: Path, page_index: int, settings: Settings) -> PageImage:
     except Exception as error:
         # decoders of strangers' bytes raise whatever comes to hand: SyntaxError, struct.error, IndexError, ...
         raise _as_refusal(error) from error
+
+
+def page_megapixels(path: Path, page_index: int, settings: Settings) -> float:
+    """How many megapixels the page has by what the file says of it; nothing is decoded.
+
+    Raises:
+        UnreadableImage: as `read_page`.
+    """
+    try:
+        # every reader asks for the size before it allocates anything: where none is allowed, the refusal tells it
+        read_page(path, page_index, settings.model_copy(update={"max_megapixels": 0.0}))
+    except TooLarge as refusal:
+        return refusal.megapixels
+    raise AssertionError("a page was decoded without its size being asked for")
 
 
 def _pdf_page_count(path: Path) -> int:
