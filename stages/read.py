@@ -38,6 +38,7 @@ SMALLEST_SHEET_MM = 105.0  # the short side of A6
 REDUCED_PAGE_MM = 70.0  # 830 pixels at 300 dpi: what is smaller is a cut-out, not a page
 SAME_DPI_FRACTION = 0.01  # axes that differ by less are the same resolution, written inexactly
 SMALL_FILE_BYTES = 1 << 20
+MOST_MEGAPIXELS = 600.0  # A0 at 600 dpi has 558
 # every page opens the file anew, so n pages cost n² steps; 1.8 MB of PDF can claim 300,000 pages.
 MOST_PAGES_A_FILE = 10_000
 SNIFFED_BYTES = 1024  # readers find "%PDF-" anywhere in these (ISO 32000-1, annex H.3.4.1)
@@ -62,7 +63,7 @@ class Settings(StageSettings):
     """
 
     dpi_when_missing: float | None = Field(USUAL_DPI, ge=20, le=10_000)
-    max_megapixels: float = Field(400.0, gt=0, le=2000)
+    max_megapixels: float = Field(MOST_MEGAPIXELS, gt=0, le=2000)
     pdf_render_dpi: float = Field(USUAL_DPI, ge=20, le=2400)
     min_dpi: float | None = Field(None, gt=0, le=10_000)
 
