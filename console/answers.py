@@ -13,7 +13,7 @@ from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
 from pipeline.ledger.reports import OrderReport
 from pipeline.ledger.standing import FloorReport
-from pipeline.model import Charge, Hold, Page, WorkOrder
+from pipeline.model import Charge, Hold, Page, User, WorkOrder
 from pipeline.packaging import document_place
 from pipeline.statement import ChargedDelivery
 from pipeline.verification import Verified
@@ -147,6 +147,11 @@ def converted_answer(converted: Converted) -> dict[str, Any]:
             for held in converted.held
         ],
     }
+
+
+def user_line(user: User) -> dict[str, Any]:
+    """Somebody who may sign in to the console, or might once."""
+    return {"name": user.name, "role": user.role.value, "customer": user.customer, "disabled": user.disabled}
 
 
 def worksheet_line(one: ChargedDelivery) -> dict[str, Any]:

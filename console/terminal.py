@@ -29,7 +29,7 @@ from rich.table import Table
 
 from console import answers
 from console.doctor import examined
-from pipeline import logs, review
+from pipeline import logs, people, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
@@ -37,8 +37,8 @@ from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import is_junk, ticket_for, was_taken
-from pipeline.ledger import HeldNoLonger, LedgerUnusable, OrderNotOpen, UnknownOrder
-from pipeline.model import QUEUES, Hold, Priority, Service
+from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
+from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.settings import EMBEDDED, Settings
@@ -66,6 +66,7 @@ held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
 page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
+user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web console.")
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
@@ -73,6 +74,7 @@ app.add_typer(page_app, name="page")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
+app.add_typer(user_app, name="user")
 
 # a pipe or a file has no width of its own; 80 columns would break every table
 PIPE_WIDTH = None if sys.stdout.isatty() else 160
@@ -98,6 +100,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
+        NoSuchUser, UserExists,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -381,7 +384,7 @@ def up(
     with _bureau() as bureau:
         bureau.check_languages()
         with serving(bureau, host=host, port=port):
-            err.print(f"The console: http://{host}:{port}/  Ctrl-C stops.")
+            _greet(bureau, host, port)
             run_floor(bureau, workers=workers or bureau.settings.workers, until_idle=False)
 
 
@@ -394,7 +397,7 @@ def serve_console(
     from console.web import serving
 
     with _bureau() as bureau, told_to_stop() as stop, serving(bureau, host=host, port=port):
-        err.print(f"The console: http://{host}:{port}/  Ctrl-C stops.")
+        _greet(bureau, host, port)
         stop.wait()
 
 
@@ -747,6 +750,62 @@ def verify_all(as_json: Json = False) -> None:
         )
     if verified.faults:
         raise typer.Exit(1)
+
+
+@user_app.command("add")
+def user_add(
+    name: str,
+    role: Annotated[Role, typer.Option()],
+    customer: Annotated[str | None, typer.Option(help="The only account that an agency's user sees.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let somebody sign in; the password that is told works once."""
+    if not _is_name(name):
+        raise typer.BadParameter(f"name: a letter or digit, then letters, digits, '.', '_' and '-', is {name!r}")
+    if (role is Role.AGENCY) != (customer is not None):
+        raise typer.BadParameter("an agency's user has a customer, and no other has one")
+    with _bureau() as bureau:
+        _tell_password(name, people.add_user(bureau, name, None, role, customer=customer, who=_who())[1], as_json)
+
+
+@user_app.command("list")
+def user_list(as_json: Json = False) -> None:
+    """Everybody who may or might sign in."""
+    with _bureau() as bureau:
+        users = [answers.user_line(user) for user in bureau.ledger.users()]
+    if as_json:
+        _print_json(users)
+    else:
+        columns = ("name", "role", "customer", "disabled")
+        _print_table(columns, [[str(user[name] or "") for name in columns] for user in users])
+
+
+@user_app.command("disable")
+def user_disable(name: str) -> None:
+    """Let somebody sign in no more, and end what is open."""
+    with _bureau() as bureau:
+        bureau.ledger.disable_user(name, who=_who())
+    out.print(f"{name} is signed out and cannot sign in.", markup=False)
+
+
+@user_app.command("password")
+def user_password(name: str, as_json: Json = False) -> None:
+    """Give somebody a new password, which works once, and end what is open."""
+    with _bureau() as bureau:
+        _tell_password(name, people.set_password(bureau, name, None, who=_who()), as_json)
+
+
+def _tell_password(name: str, password: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"name": name, "password": password})
+    else:
+        out.print(f"{name} signs in with {password} once and then chooses a password.", markup=False)
+
+
+def _greet(bureau: Bureau, host: str, port: int) -> None:
+    if password := people.first_password(bureau):
+        err.print(f"Sign in as {people.FIRST_USER} with {password} once; then choose a password.", markup=False)
+    err.print(f"The console: http://{host}:{port}/  Ctrl-C stops.")
 
 
 @contextmanager

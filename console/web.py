@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import json
 import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.floor_page import FloorLook
 from console.metrics import Recount, metrics_text
+from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
 from pipeline.bureau import Bureau
 
 log = logging.getLogger(__name__)
@@ -30,6 +38,9 @@ SECURITY_HEADERS = {
 }
 LOCAL = frozenset({"127.0.0.1", "::1"})
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
+STATIC = Path(__file__).parent / "static"
+LIVE_S = 2.0  # between two looks at the floor that a browser is sent
+STOP_LOOK_S = 0.25
 STOP_S = 5  # for answers under way when the server stops
 
 
@@ -45,6 +56,11 @@ def create_app(bureau: Bureau) -> FastAPI:
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(_SecurityHeaders)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.state.stopping = threading.Event()
+    door = Doorkeeper(bureau)
+    add_signing_in(app, bureau, door)
+    _add_floor(app, bureau, door)
 
     @app.get("/healthz")
     def health() -> Response:
@@ -64,6 +80,39 @@ def create_app(bureau: Bureau) -> FastAPI:
     return app
 
 
+def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
+    look = FloorLook(bureau)
+
+    @app.get("/")
+    def floor(request: Request) -> Response:
+        session = door.one_of(request, SEES_FLOOR)
+        return show(request, bureau, "floor.html", session=session, here="floor", floor=look.page())
+
+    @app.get("/floor/events")
+    def floor_events(request: Request) -> Response:
+        door.one_of(request, SEES_FLOOR)
+
+        def fragment() -> str | None:
+            """The part of the page that changes; None when who asked is signed in no more."""
+            if door.session(request) is None:
+                return None
+            return templates.get_template("_floor.html").render(floor=look.page())
+
+        async def events() -> AsyncIterator[str]:
+            while not app.state.stopping.is_set():
+                shown = await run_in_threadpool(fragment)
+                if shown is None:
+                    yield "event: over\ndata:\n\n"
+                    return
+                yield f"event: floor\ndata: {json.dumps(shown)}\n\n"
+                for _ in range(round(LIVE_S / STOP_LOOK_S)):
+                    if app.state.stopping.is_set():
+                        return
+                    await asyncio.sleep(STOP_LOOK_S)
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+
 @contextmanager
 def serving(bureau: Bureau, *, host: str, port: int) -> Iterator[uvicorn.Server]:
     """The application, served from a thread while the block runs.
@@ -71,9 +120,10 @@ def serving(bureau: Bureau, *, host: str, port: int) -> Iterator[uvicorn.Server]
     Raises:
         OSError: the address is taken, or not of this machine.
     """
+    app = create_app(bureau)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(bureau),
+            app,
             server_header=False,
             proxy_headers=False,  # who is local must not be told by the one who asks
             access_log=False,
@@ -87,6 +137,7 @@ def serving(bureau: Bureau, *, host: str, port: int) -> Iterator[uvicorn.Server]
         try:
             yield server
         finally:
+            app.state.stopping.set()
             server.should_exit = True
             thread.join()
 

@@ -16,9 +16,32 @@ DocumentId = NewType("DocumentId", int)
 PageId = NewType("PageId", int)
 RollId = NewType("RollId", int)
 TaskId = NewType("TaskId", int)
+UserId = NewType("UserId", int)
 Sha256 = NewType("Sha256", str)
 
 Readings = Mapping[str, float | int | str | bool | list[str] | list[float] | None]
+
+
+class Role(StrEnum):
+    """What somebody may do in the console."""
+
+    OPERATOR = "operator"
+    SUPERVISOR = "supervisor"
+    BILLING = "billing"
+    AGENCY = "agency"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who may sign in to the console; an agency's sees that `customer` alone."""
+
+    id: UserId
+    name: str
+    role: Role
+    customer: str | None = None
+    disabled: bool = False
+    must_change: bool = False  # the password, at the next sign-in
 
 
 class Service(StrEnum):

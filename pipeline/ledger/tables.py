@@ -228,6 +228,37 @@ workers = Table(
     Column("queues", Text, nullable=False, server_default=""),
 )
 
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(40), nullable=False, unique=True),
+    Column("password", String(200), nullable=False),
+    Column("must_change", Boolean, nullable=False),
+    Column("role", String(12), nullable=False),
+    Column("customer", String(60)),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("added_ms", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
+    Column("form_token", String(64), nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
+failed_sign_ins = Table(
+    "failed_sign_ins",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(40), nullable=False),
+    Column("address", String(60), nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+)
+
 # Who leads, where the database has no locks that end with a connection (SQLite)
 leases = Table(
     "leases",
