@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from alembic.command import downgrade
-from alembic.config import Config
 from sqlalchemy import text
 
 from console.floor_page import floor_page, risk_of
-from console.web import serving
 from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.ledger import Ledger, NoSuchUser, UserExists
 from pipeline.ledger.standing import Backlog
 from pipeline.model import Priority, Role
 from pipeline.settings import Settings
-from tests.conftest import ROOT
-from tests.pipeline.by_hand import open_order, receive
-from tests.servers import PostgreSQL, free_port
-from tests.whole.home import Home, wait_until
+from tests.console.served import served
+from tests.pipeline.by_hand import downgrade_to, open_order, receive
+from tests.servers import PostgreSQL
+from tests.whole.home import Home
 
 PASSWORD = "correct horse battery"
 HERE = "10.0.0.7"
@@ -45,17 +41,6 @@ def bureau(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bureau]:
     people.add_user(made, "keller", PASSWORD, Role.SUPERVISOR, who="test")
     yield made
     made.close()
-
-
-@contextmanager
-def browser(bureau: Bureau) -> Iterator[httpx.Client]:
-    port = free_port()
-    with (
-        serving(bureau, host="127.0.0.1", port=port) as server,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
-    ):
-        wait_until(lambda: server.started, seconds=20)
-        yield client
 
 
 def form_token(page: str) -> str:
@@ -80,7 +65,7 @@ def told(bureau: Bureau) -> list[tuple[str, str, str]]:
 
 def test_who_knows_the_password_sees_the_floor_until_signed_out(bureau: Bureau) -> None:
     receive(bureau.ledger, open_order(bureau.ledger), 3)
-    with browser(bureau) as client:
+    with served(bureau) as client:
         assert client.get("/").headers["location"] == "/sign-in"
         entered = sign_in(client, "keller", PASSWORD)
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
@@ -99,14 +84,14 @@ def test_who_knows_the_password_sees_the_floor_until_signed_out(bureau: Bureau) 
 
 
 def test_over_tls_the_cookies_are_for_tls_alone(bureau: Bureau) -> None:
-    with browser(bureau) as client:
+    with served(bureau) as client:
         answer = client.get("/sign-in", headers={"X-Forwarded-Proto": "https"})
     assert "Secure" in answer.headers["set-cookie"]
 
 
 @BOTH
 def test_a_wrong_password_and_a_wrong_name_are_told_alike_and_what_was_typed_is_not_kept(bureau: Bureau) -> None:
-    with browser(bureau) as client:
+    with served(bureau) as client:
         wrong, nobody = sign_in(client, "keller", "not this one, no"), sign_in(client, "my password\0", "x")
         assert wrong.status_code == nobody.status_code == 403
         assert "Name or password are not right." in wrong.text and "Name or password are not right." in nobody.text
@@ -136,7 +121,7 @@ def test_one_address_cannot_guess_at_many_names(bureau: Bureau) -> None:
 
 
 def test_forms_that_this_console_did_not_give_do_nothing(bureau: Bureau) -> None:
-    with browser(bureau) as client:
+    with served(bureau) as client:
         data = {"form_token": "made up", "name": "keller", "password": PASSWORD}
         assert client.post("/sign-in", data=data).status_code == 403
         client.get("/sign-in")
@@ -170,7 +155,7 @@ def test_a_session_is_over_with_its_day_with_a_new_password_and_with_its_user(bu
 
 def test_a_password_that_was_given_works_once_and_is_then_chosen(bureau: Bureau) -> None:
     _, given = people.add_user(bureau, "lee", None, Role.OPERATOR, who="test")
-    with browser(bureau) as client:
+    with served(bureau) as client:
         sign_in(client, "lee", given)
         assert client.get("/").headers["location"] == "/password"
         assert client.get("/floor/events").headers["location"] == "/password"
@@ -189,7 +174,7 @@ def test_a_password_that_was_given_works_once_and_is_then_chosen(bureau: Bureau)
 
 def test_an_agency_is_not_shown_the_floor(bureau: Bureau) -> None:
     people.add_user(bureau, "agency", PASSWORD, Role.AGENCY, customer="DPHHS", who="test")
-    with browser(bureau) as client:
+    with served(bureau) as client:
         sign_in(client, "agency", PASSWORD)
         for path in ("/", "/floor/events"):
             assert client.get(path).status_code == 403
@@ -197,7 +182,7 @@ def test_an_agency_is_not_shown_the_floor(bureau: Bureau) -> None:
 
 def test_the_floor_is_sent_live_while_its_reader_is_signed_in(bureau: Bureau) -> None:
     receive(bureau.ledger, open_order(bureau.ledger, number="WO-<b>1</b>"), 3)
-    with browser(bureau) as client:
+    with served(bureau) as client:
         sign_in(client, "keller", PASSWORD)
         with client.stream("GET", "/floor/events", timeout=20) as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
@@ -211,7 +196,7 @@ def test_the_floor_is_sent_live_while_its_reader_is_signed_in(bureau: Bureau) ->
 
 
 def test_without_scripts_the_page_loads_itself_anew(bureau: Bureau) -> None:
-    with browser(bureau) as client:
+    with served(bureau) as client:
         sign_in(client, "keller", PASSWORD)
         page = client.get("/").text
         assert '<noscript><meta http-equiv="refresh"' in page
@@ -253,12 +238,7 @@ def test_users_are_kept_by_the_command(tmp_path: Path) -> None:
 def test_a_ledger_of_the_version_before_gets_users_and_keeps_what_it_has(bureau: Bureau) -> None:
     ledger: Ledger = bureau.ledger
     receive(ledger, open_order(ledger), 3)
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
-    config.set_main_option("path_separator", "os")
-    with ledger.write() as connection:
-        config.attributes["connection"] = connection
-        downgrade(config, "0003")
+    downgrade_to(ledger, "0003")
     ledger.migrate()
     assert (ledger.users(), ledger.tally_faults(), ledger.floor().pages.received) == ([], [], 3)
     people.add_user(bureau, "keller", PASSWORD, Role.SUPERVISOR, who="test")

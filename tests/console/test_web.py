@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,18 +15,16 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from console import web
-from console.web import serving
 from pipeline.bureau import Bureau
 from pipeline.ledger import Ledger
 from pipeline.measures import BOUNDS_S, CHILD_RESTARTS, STAGE_SECONDS, Measures
 from pipeline.model import Priority
 from pipeline.settings import Settings
 from tests.conftest import ROOT
+from tests.console.served import served
 from tests.pipeline.by_hand import finish, open_order, receive, run_hint, work_off
 from tests.servers import free_port
 from tests.whole.home import PLATEN, Home, drop_small_pages, wait_until
-
-Ask = Callable[..., httpx.Response]
 
 
 @pytest.fixture
@@ -35,17 +32,6 @@ def bureau(tmp_path: Path) -> Iterator[Bureau]:
     made = Bureau.init(Settings(home=tmp_path / "home"))
     yield made
     made.close()
-
-
-@contextmanager
-def served(bureau: Bureau) -> Iterator[httpx.Client]:
-    port = free_port()
-    with (
-        serving(bureau, host="127.0.0.1", port=port) as server,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
-    ):
-        wait_until(lambda: server.started, seconds=20)
-        yield client
 
 
 def samples(said: str) -> dict[tuple[str, ...], float]:

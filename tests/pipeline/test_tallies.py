@@ -7,15 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from alembic.command import downgrade
-from alembic.config import Config
 from sqlalchemy import text
 
 from pipeline.ledger import Ledger
 from pipeline.ledger.standing import finishing_s
 from pipeline.model import Exclusion, Priority, TaskKind
-from tests.conftest import ROOT
-from tests.pipeline.by_hand import finish, open_order, receive, run_hint, work_off
+from tests.pipeline.by_hand import downgrade_to, finish, open_order, receive, run_hint, work_off
 
 
 def _rows(ledger: Ledger) -> int:
@@ -119,12 +116,7 @@ def test_four_writers_and_two_that_fold_count_every_page_once(ledger: Ledger) ->
 def test_a_ledger_of_the_version_before_is_counted_when_it_is_migrated(ledger: Ledger) -> None:
     _with_every_standing(ledger)
     before = ledger.floor()
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
-    config.set_main_option("path_separator", "os")
-    with ledger.write() as connection:
-        config.attributes["connection"] = connection
-        downgrade(config, "0002")
+    downgrade_to(ledger, "0002")
     # the version before knows no tallies: it goes on working without them
     [(_, task_id, attempt)] = ledger.dispatch("w", 1)
     run_hint(ledger, task_id, attempt)
