@@ -23,6 +23,7 @@ from bench import (
     holes,
     large,
     ledger,
+    memory,
     orientation,
     prepare,
     quality,
@@ -30,6 +31,7 @@ from bench import (
     separators,
     skew,
     speed,
+    standing,
 )
 
 BENCHES = {
@@ -54,6 +56,8 @@ BENCHES = {
     "floor": floor.run,
     "ledger": ledger.run,
     "chaos": chaos.run,
+    "memory": memory.run,
+    "standing": standing.run,
 }
 
 

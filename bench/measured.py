@@ -52,10 +52,10 @@ def run(arguments: Sequence[str | Path], *, timeout_s: float = 3600.0) -> Run:
         # wait4 alone tells the time of a process together with its waited-for descendants
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
             sampled_mib = 0.0
-            for pid in _tree(process.pid):
-                sampled_mib += _memory_mib(pid, "smaps_rollup", "Pss:")
+            for pid in tree(process.pid):
+                sampled_mib += memory_mib(pid, "smaps_rollup", "Pss:")
                 name = _program(pid)
-                peak_mib[name] = max(peak_mib.get(name, 0.0), _memory_mib(pid, "status", "VmHWM:"))
+                peak_mib[name] = max(peak_mib.get(name, 0.0), memory_mib(pid, "status", "VmHWM:"))
             tree_mib = max(tree_mib, sampled_mib)
             if time.monotonic() - begin > timeout_s:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str | Path], *, timeout_s: float = 3600.0) -> Run:
         )
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
     """The process and all below it; children are listed by the thread that started them."""
     yield pid
     for children in PROC.glob(f"{pid}/task/*/children"):
@@ -85,10 +85,11 @@ def _tree(pid: int) -> Iterator[int]:
         except OSError:  # the thread has ended
             continue
         for child in below:
-            yield from _tree(int(child))
+            yield from tree(int(child))
 
 
-def _memory_mib(pid: int, file: str, key: str) -> float:
+def memory_mib(pid: int, file: str, key: str) -> float:
+    """A figure of a process from a file of its /proc folder; 0 when it has ended."""
     try:
         lines = (PROC / str(pid) / file).read_text().splitlines()
     except OSError:  # the process has ended

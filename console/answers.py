@@ -12,8 +12,9 @@ from pipeline.backup import BackedUp
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
-from pipeline.ledger.reports import FloorReport, OrderReport
-from pipeline.model import Charge, Hold, Page, WorkOrder
+from pipeline.ledger.reports import OrderReport
+from pipeline.ledger.standing import FloorReport
+from pipeline.model import Charge, Hold, Page, User, WorkOrder
 from pipeline.packaging import document_place
 from pipeline.statement import ChargedDelivery
 from pipeline.verification import Verified
@@ -114,11 +115,13 @@ def floor_answer(floor: FloorReport) -> dict[str, Any]:
         "pages_per_minute": floor.pages_per_minute,
         "orders": [
             {
-                "number": number,
-                "remaining": remaining,
-                "expected_finish": None if finish is None else finish.isoformat(),
+                "number": order.number,
+                "remaining": order.remaining,
+                "held": order.held,
+                "earliest_finish": None if order.earliest is None else order.earliest.isoformat(),
+                "expected_finish": None if order.latest is None else order.latest.isoformat(),
             }
-            for number, remaining, finish in floor.orders
+            for order in floor.orders
         ],
     }
 
@@ -143,6 +146,11 @@ def converted_answer(converted: Converted) -> dict[str, Any]:
             for held in converted.held
         ],
     }
+
+
+def user_line(user: User) -> dict[str, Any]:
+    """Somebody who may sign in to the console, or might once."""
+    return {"name": user.name, "role": user.role.value, "customer": user.customer, "disabled": user.disabled}
 
 
 def worksheet_line(one: ChargedDelivery) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from console import answers
 from console.doctor import examined
-from pipeline import logs, review
+from pipeline import logs, people, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.backup import back_up
 from pipeline.billing import read_rate_card
@@ -38,8 +38,8 @@ from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import is_junk, ticket_for, was_taken
-from pipeline.ledger import HeldNoLonger, LedgerUnusable, OrderNotOpen, UnknownOrder
-from pipeline.model import QUEUES, Hold, Priority, Service
+from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
+from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.orphans import DAY_S, sweep
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
@@ -50,8 +50,10 @@ from pipeline.verification import verify
 from stages.errors import Refusal
 from stages.sheets import Ticket
 from workers.shift import HEARTBEAT_S, STOP_TIMEOUT_MS
+from workers.signals import told_to_stop
 
 HELD_EXIT = 3
+LOCAL_HOST = "127.0.0.1"  # whoever wants the console to be seen from elsewhere says so
 MOST_PAGES = 1_000_000_000
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
@@ -66,6 +68,7 @@ held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
 page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
+user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web console.")
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
@@ -73,6 +76,7 @@ app.add_typer(page_app, name="page")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
+app.add_typer(user_app, name="user")
 
 # a pipe or a file has no width of its own; 80 columns would break every table
 PIPE_WIDTH = None if sys.stdout.isatty() else 160
@@ -87,6 +91,7 @@ def _no_empty_why(why: str) -> str:
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")]
 Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with your name.", callback=_no_empty_why)]
 Month = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="Month (UTC) in which packages went out.")]
 
@@ -97,6 +102,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
+        NoSuchUser, UserExists,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -369,12 +375,32 @@ def run(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of the console.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    host: Host = LOCAL_HOST,
     workers: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
-    """Work until stopped. The web console is not built yet; until it is, this is `platen run`."""
-    err.print(f"The web console (port {port}) is not built yet: this runs watcher and workers. Ctrl-C stops.")
-    run(until_idle=False, workers=workers)
+    """Watch the inbox, work, and serve the web console, until stopped."""
+    from console.web import serving  # here and below: no other command needs a web server
+    from workers.floor import run_floor
+
+    with _bureau() as bureau:
+        bureau.check_languages()
+        with serving(bureau, host=host, port=port):
+            _greet(bureau, host, port)
+            run_floor(bureau, workers=workers or bureau.settings.workers, until_idle=False)
+
+
+@app.command("console")
+def serve_console(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    host: Host = LOCAL_HOST,
+) -> None:
+    """Only serve the web console; workers elsewhere do the work."""
+    from console.web import serving
+
+    with _bureau() as bureau, told_to_stop() as stop, serving(bureau, host=host, port=port):
+        _greet(bureau, host, port)
+        stop.wait()
 
 
 @app.command()
@@ -430,8 +456,9 @@ def status(as_json: Json = False) -> None:
     speed = answer["pages_per_minute"]
     out.print(f"pages a minute: {speed['1m']} (1 min), {speed['5m']} (5 min), {speed['60m']} (60 min)")
     if answer["orders"]:
-        columns = ("number", "remaining", "expected_finish")
-        _print_table(columns, [[str(order[name] or "") for name in columns] for order in answer["orders"]])
+        columns = ("number", "remaining", "held", "earliest_finish", "expected_finish")
+        rows = [["" if order[name] is None else str(order[name]) for name in columns] for order in answer["orders"]]
+        _print_table(columns, rows)
 
 
 @page_app.command("show")
@@ -764,6 +791,62 @@ def sweep_store(
         _print_json({"files": swept.files, "bytes": swept.size_bytes})
     else:
         out.print(f"{swept.files} files removed, {swept.size_bytes} bytes")
+
+
+@user_app.command("add")
+def user_add(
+    name: str,
+    role: Annotated[Role, typer.Option()],
+    customer: Annotated[str | None, typer.Option(help="The only account that an agency's user sees.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let somebody sign in; the password that is told works once."""
+    if not _is_name(name):
+        raise typer.BadParameter(f"name: a letter or digit, then letters, digits, '.', '_' and '-', is {name!r}")
+    if (role is Role.AGENCY) != (customer is not None):
+        raise typer.BadParameter("an agency's user has a customer, and no other has one")
+    with _bureau() as bureau:
+        _tell_password(name, people.add_user(bureau, name, None, role, customer=customer, who=_who())[1], as_json)
+
+
+@user_app.command("list")
+def user_list(as_json: Json = False) -> None:
+    """Everybody who may or might sign in."""
+    with _bureau() as bureau:
+        users = [answers.user_line(user) for user in bureau.ledger.users()]
+    if as_json:
+        _print_json(users)
+    else:
+        columns = ("name", "role", "customer", "disabled")
+        _print_table(columns, [[str(user[name] or "") for name in columns] for user in users])
+
+
+@user_app.command("disable")
+def user_disable(name: str) -> None:
+    """Let somebody sign in no more, and end what is open."""
+    with _bureau() as bureau:
+        bureau.ledger.disable_user(name, who=_who())
+    out.print(f"{name} is signed out and cannot sign in.", markup=False)
+
+
+@user_app.command("password")
+def user_password(name: str, as_json: Json = False) -> None:
+    """Give somebody a new password, which works once, and end what is open."""
+    with _bureau() as bureau:
+        _tell_password(name, people.set_password(bureau, name, None, who=_who()), as_json)
+
+
+def _tell_password(name: str, password: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"name": name, "password": password})
+    else:
+        out.print(f"{name} signs in with {password} once and then chooses a password.", markup=False)
+
+
+def _greet(bureau: Bureau, host: str, port: int) -> None:
+    if password := people.first_password(bureau):
+        err.print(f"Sign in as {people.FIRST_USER} with {password} once; then choose a password.", markup=False)
+    err.print(f"The console: http://{host}:{port}/  Ctrl-C stops.")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.ledger import UnknownOrder
 from pipeline.model import Page
@@ -57,4 +58,5 @@ def write_before_and_after(bureau: Bureau, page: Page, out: Path) -> None:
                 to_scan=places_of(page.readings["page.to_scan"]),
                 out=out.absolute(),
             ),
+            needs_bytes=bytes_for_page(page.megapixels),
         )

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.budget import MIB, MemoryBudget
 from pipeline.ledger import Ledger, LedgerUnusable
+from pipeline.measures import Measures
 from pipeline.model import Sha256, WorkOrder
 from pipeline.profile import Profile, load_profiles, profile_from_json
 from pipeline.sandbox import Sandbox
@@ -27,6 +29,7 @@ class Bureau:
     ledger: Ledger
     store: Store
     sandbox: Sandbox
+    measures: Measures = field(default_factory=Measures)
     _profiles_of_orders: dict[str, Profile] = field(default_factory=dict)
 
     @classmethod
@@ -51,11 +54,19 @@ class Bureau:
             raise LedgerUnusable(f"There is no home at {settings.home} yet. Run: platen init")
         ledger = Ledger(settings.ledger_url)
         ledger.check_version()
+        measures = Measures()
+        sandbox = Sandbox(
+            memory_limit_mb=settings.memory_limit_mb,
+            timeout_s=settings.task_timeout_seconds,
+            budget=MemoryBudget(settings.memory_budget_mb * MIB),
+            measures=measures,
+        )
         return cls(
             settings=settings,
             ledger=ledger,
             store=open_store(settings),
-            sandbox=Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds),
+            sandbox=sandbox,
+            measures=measures,
         )
 
     def close(self) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
+from pipeline.measures import STAGE_SECONDS
 from pipeline.model import PageId, Task
 from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
+from stages.read import page_megapixels
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -13,18 +18,22 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
     order = bureau.ledger.order_by_id(page.order_id)
     profile = bureau.profile_of(order)
     with bureau.scratch() as folder, bureau.store.local([page.source]) as files:
+        scan = files[page.source]
+        megapixels = bureau.sandbox.call("Measuring the page", page_megapixels, scan, page.index_in_file, profile.read)
         prepared = bureau.sandbox.call(
             "Preparing the page",
             prepare_file,
             PrepareJob.by(
                 profile,
-                files[page.source],
+                scan,
                 page.index_in_file,
                 folder=folder,
                 waived=bureau.ledger.waived(task.kind, task.subject_id),
             ),
+            needs_bytes=bytes_for_page(megapixels),
         )
         digest = bureau.store.take_file(prepared.file)
+    _measured(bureau, prepared.stage_s)
     bureau.ledger.record_prepared(
         task,
         digest,
@@ -52,7 +61,9 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
                 page.readings,
                 waived=bureau.ledger.waived(task.kind, task.subject_id),
             ),
+            needs_bytes=bytes_for_page(page.megapixels),
         )
+    _measured(bureau, recognized.stage_s)
     text = recognized.text
     bureau.ledger.record_recognized(
         task,
@@ -62,3 +73,8 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
         recognized.readings,
         who=who,
     )
+
+
+def _measured(bureau: Bureau, stage_s: Mapping[str, float]) -> None:
+    for stage, seconds in stage_s.items():
+        bureau.measures.observe(STAGE_SECONDS, stage, seconds)

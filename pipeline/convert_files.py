@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+from pipeline.budget import MIB, MemoryBudget, bytes_for_page
 from pipeline.document_work import DocumentJob, write_document
 from pipeline.intake import keepable, scan_files
 from pipeline.page_work import ConvertedPage, PrepareJob, convert_page, write_image
@@ -19,7 +20,7 @@ from pipeline.profile import Profile
 from pipeline.sandbox import Sandbox
 from pipeline.settings import Settings
 from stages.errors import NotPdfA, Refusal
-from stages.read import page_count
+from stages.read import page_count, page_megapixels
 from stages.xmp import DocumentMetadata
 
 
@@ -80,7 +81,11 @@ def convert_files(
         NothingToConvert: there is no file in the inputs; a file at `out` itself is none.
         NotPdfA: the written file does not conform; it is not left behind.
     """
-    sandbox = Sandbox(memory_limit_mb=settings.memory_limit_mb, timeout_s=settings.task_timeout_seconds)
+    sandbox = Sandbox(
+        memory_limit_mb=settings.memory_limit_mb,
+        timeout_s=settings.task_timeout_seconds,
+        budget=MemoryBudget(settings.memory_budget_mb * MIB),
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     if images is not None:
         images.mkdir(parents=True, exist_ok=True)
@@ -140,7 +145,10 @@ def _convert_one(
     try:
         if source.refusal is not None:
             raise source.refusal
-        return sandbox.call("Converting the page", convert_page, job, profile, source.name)
+        megapixels = sandbox.call("Measuring the page", page_megapixels, source.path, source.index, profile.read)
+        return sandbox.call(
+            "Converting the page", convert_page, job, profile, source.name, needs_bytes=bytes_for_page(megapixels)
+        )
     except Refusal as refusal:
         return HeldPage(file=source.name, page_number=source.index + 1, code=refusal.code, sentence=refusal.sentence)
 

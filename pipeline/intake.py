@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
@@ -21,7 +22,8 @@ from pipeline.page_work import ticket_on
 from pipeline.store import NoPlainFile, fsync_path
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
-from stages.read import page_count
+from stages.read import Settings as ReadSettings
+from stages.read import page_count, page_megapixels
 from stages.sheets import Ticket, ticket_sheet
 
 log = logging.getLogger(__name__)
@@ -291,7 +293,10 @@ def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkO
     if number is None:
         try:
             with bureau.store.local([first.digest]) as files:
-                number = bureau.sandbox.call("Reading the ticket", ticket_on, files[first.digest])
+                sheet = files[first.digest]
+                megapixels = bureau.sandbox.call("Measuring the first sheet", page_megapixels, sheet, 0, ReadSettings())
+                needs_bytes = bytes_for_page(megapixels)
+                number = bureau.sandbox.call("Reading the ticket", ticket_on, sheet, needs_bytes=needs_bytes)
         except Refusal as refusal:
             raise RefusedDelivery(
                 f"It lies outside any order's folder, and its first sheet ({first.name}) cannot be read for a ticket: "

@@ -16,9 +16,32 @@ DocumentId = NewType("DocumentId", int)
 PageId = NewType("PageId", int)
 RollId = NewType("RollId", int)
 TaskId = NewType("TaskId", int)
+UserId = NewType("UserId", int)
 Sha256 = NewType("Sha256", str)
 
 Readings = Mapping[str, float | int | str | bool | list[str] | list[float] | None]
+
+
+class Role(StrEnum):
+    """What somebody may do in the console."""
+
+    OPERATOR = "operator"
+    SUPERVISOR = "supervisor"
+    BILLING = "billing"
+    AGENCY = "agency"
+    AUDITOR = "auditor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody who may sign in to the console; an agency's sees that `customer` alone."""
+
+    id: UserId
+    name: str
+    role: Role
+    customer: str | None = None
+    disabled: bool = False
+    must_change: bool = False  # the password, at the next sign-in
 
 
 class Service(StrEnum):
@@ -243,6 +266,12 @@ class Page:
     def size_px(self) -> tuple[int, int]:
         """Width and height of the prepared page."""
         return int(_number(self.readings, "page.width_px")), int(_number(self.readings, "page.height_px"))
+
+    @property
+    def megapixels(self) -> float:
+        """Those of the prepared page or of its scan, whichever has more."""
+        scan = _number(self.readings, "read.width_px") * _number(self.readings, "read.height_px")
+        return max(scan, float(self.size_px[0] * self.size_px[1])) / 1e6
 
 
 def _number(readings: Readings, name: str) -> float:

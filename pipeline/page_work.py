@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.measures import timed
 from pipeline.profile import DeliveryRules, Profile, StageCall
 from stages.difference import before_and_after
 from stages.errors import Refusal, ResolutionTooLow, WordsLost
@@ -71,6 +72,7 @@ class Prepared:
 
     file: Path
     readings: dict[str, Reading]
+    stage_s: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ class Recognized:
 
     text: TextLayer
     readings: dict[str, Reading]
+    stage_s: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,21 +166,25 @@ def prepare_file(job: PrepareJob) -> Prepared:
     settings = job.read
     if ResolutionTooLow.code in job.waived:
         settings = settings.model_copy(update={"min_dpi": None})
-    page, stages = _flow(read_page(job.source, job.page_index, settings), job.calls, job.waived)
-    file = write_page_file(
-        page,
-        job.folder,
-        job.name,
-        encoding=job.delivery.encoding,
-        bitonal_encoding=job.delivery.bitonal_encoding,
-        jpeg_quality=job.delivery.jpeg_quality,
-        keep_scanner_stream=job.delivery.keep_scanner_stream,
-    )
+    took_s: dict[str, float] = {}
+    with timed(took_s, "read"):
+        page = read_page(job.source, job.page_index, settings)
+    page, stages = _flow(page, job.calls, job.waived, took_s)
+    with timed(took_s, "write"):
+        file = write_page_file(
+            page,
+            job.folder,
+            job.name,
+            encoding=job.delivery.encoding,
+            bitonal_encoding=job.delivery.bitonal_encoding,
+            jpeg_quality=job.delivery.jpeg_quality,
+            keep_scanner_stream=job.delivery.keep_scanner_stream,
+        )
     page = page.with_readings("prepare", stages=stages)
     page = page.with_readings(
         "page", width_px=page.width_px, height_px=page.height_px, dpi=float(page.dpi), to_scan=list(page.moved)
     )
-    return Prepared(file=file, readings=dict(page.readings))
+    return Prepared(file=file, readings=dict(page.readings), stage_s=took_s)
 
 
 def recognize_file(job: RecognizeJob) -> Recognized:
@@ -186,19 +193,22 @@ def recognize_file(job: RecognizeJob) -> Recognized:
     Raises:
         Refusal: a person must decide, unless its code is waived.
     """
+    took_s: dict[str, float] = {}
     delivered = read_page_file(job.prepared, dpi=job.dpi)
     *calls, ocr = job.calls
-    page, stages = _flow(delivered, tuple(call for call in calls if call.stage.acts_on != "copy"), job.waived)
-    page = _best_to_read(page, delivered, job)
-    page, more = _flow(page, (*(call for call in calls if call.stage.acts_on == "copy"), ocr), job.waived)
+    page, stages = _flow(delivered, tuple(call for call in calls if call.stage.acts_on != "copy"), job.waived, took_s)
+    page = _best_to_read(page, delivered, job, took_s)
+    page, more = _flow(page, (*(call for call in calls if call.stage.acts_on == "copy"), ocr), job.waived, took_s)
     stages += more
     text = page.text
     if text is None:  # released without text after a time-out
         text = TextLayer(lines=(), width_px=page.width_px, height_px=page.height_px, to_page=page.moved)
     elif job.most_words_lost is not None and isinstance(ocr.settings, OcrSettings):
-        text, measured = _read_again(delivered, text, ocr.settings, job.most_words_lost, job)
+        with timed(took_s, "second_reading"):
+            text, measured = _read_again(delivered, text, ocr.settings, job.most_words_lost, job)
         page = page.with_readings("second_reading", **measured)
-    return Recognized(text=text, readings=dict(page.with_readings("recognize", stages=stages).readings))
+    readings = dict(page.with_readings("recognize", stages=stages).readings)
+    return Recognized(text=text, readings=readings, stage_s=took_s)
 
 
 def _read_again(
@@ -237,7 +247,7 @@ def _scan_of(job: RecognizeJob) -> PageImage:
     return read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
 
 
-def _best_to_read(page: PageImage, delivered: PageImage, job: RecognizeJob) -> PageImage:
+def _best_to_read(page: PageImage, delivered: PageImage, job: RecognizeJob, took_s: dict[str, float]) -> PageImage:
     """The grey of the scan under the clean page, where there is grey to be had; else the clean page itself."""
     if not page.is_bitonal:
         return page
@@ -248,7 +258,7 @@ def _best_to_read(page: PageImage, delivered: PageImage, job: RecognizeJob) -> P
     if scan.is_bitonal:
         return page  # its grey, softened, under the clean page read no better: 303 against 283 edits on 15 pages
     on_scan = tuple(call for call in job.calls if call.stage.acts_on == "scan")
-    scan, _ = _flow(scan, on_scan, job.waived)
+    scan, _ = _flow(scan, on_scan, job.waived, took_s)
     names = tuple(f"{call.name}." for call in on_scan)
     measured = {name: value for name, value in scan.readings.items() if name.startswith(names)}
     copy = reading_copy(page, scan, to_scan).with_readings("recognize", copy="grey")
@@ -313,12 +323,15 @@ def places_of(reading: Reading) -> Places:
     return places_from([float(value) for value in reading])
 
 
-def _flow(page: PageImage, calls: tuple[StageCall, ...], waived: frozenset[str]) -> tuple[PageImage, list[str]]:
+def _flow(
+    page: PageImage, calls: tuple[StageCall, ...], waived: frozenset[str], took_s: dict[str, float]
+) -> tuple[PageImage, list[str]]:
     """The page after its stages, each checked for the ink it took, and which ran (name and version)."""
     done: list[str] = []
     for call in calls:
         try:
-            page = settled(page, call.stage.run(page, call.settings), call.name)
+            with timed(took_s, call.name):
+                page = settled(page, call.stage.run(page, call.settings), call.name)
             done.append(f"{call.name} {call.stage.version}")
         except Refusal as refusal:
             if refusal.code not in waived:

@@ -28,7 +28,11 @@ import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
-from stages.errors import StageCrashed, StageTimedOut
+from pipeline.budget import BUDGET_FRACTION, MIB, PROCESS_BYTES, MemoryBudget, Stopping, machine_bytes
+from pipeline.measures import CHILD_RESTARTS, Measures
+from stages.errors import MemoryTooSmall, StageCrashed, StageTimedOut
+
+__all__ = ["ENVIRONMENT", "Sandbox", "Stopping"]
 
 _Args = TypeVarTuple("_Args")
 _R = TypeVar("_R")
@@ -42,11 +46,8 @@ ENVIRONMENT = {
 }
 _SECRET = ("AWS_", "PG", "PLATEN_")  # keys and passwords of store, ledger and broker: no business of a decoder
 _CALLS_A_CHILD = 500  # native libraries leak; a fresh child costs a third of a second
+_LARGE_BYTES = 2 << 30  # a child that has had this much in hand is not kept
 _TRIES = 2  # a crash may have been the kernel's choice of a victim; twice in a row it is the file
-
-
-class Stopping(RuntimeError):
-    """This process is stopping: what it works on is given back and done again."""
 
 
 class _ChildDied(Exception):
@@ -60,47 +61,80 @@ class _ChildHangs(Exception):
 class Sandbox:
     """Children for whoever calls, made when none is idle."""
 
-    def __init__(self, *, memory_limit_mb: int, timeout_s: float) -> None:
-        self._memory_limit_mb = memory_limit_mb
+    def __init__(
+        self,
+        *,
+        memory_limit_mb: int,
+        timeout_s: float,
+        budget: MemoryBudget | None = None,
+        measures: Measures | None = None,
+    ) -> None:
+        """A child may take `memory_limit_mb` of address space, more only for a page that is known to need it.
+
+        All calls share the budget; without one it is the usual share of this machine.
+        """
+        self._budget = budget or MemoryBudget(round(BUDGET_FRACTION * machine_bytes()))
+        self._measures = measures or Measures()
+        self._memory_limit = memory_limit_mb * MIB
         self._timeout_s = timeout_s
         self._all: set[_Child] = set()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
         self._closed = False
 
-    def call(self, what: str, function: Callable[[*_Args], _R], *args: *_Args, timeout_s: float | None = None) -> _R:
+    def call(
+        self,
+        what: str,
+        function: Callable[[*_Args], _R],
+        *args: *_Args,
+        timeout_s: float | None = None,
+        needs_bytes: int = PROCESS_BYTES,
+    ) -> _R:
         """What `function` returns or raises, having run in a child.
 
         `what` names the work in sentences for people ("Preparing the page"); `timeout_s` is for work that is known to
-        take longer than a page.
+        take longer than a page, `needs_bytes` for work on pixels (`budget.bytes_for_page`). It begins once there is
+        room for that.
 
         Raises:
+            MemoryTooSmall: it needs more than all there is.
             Stopping: the sandbox has been closed; the work is to be given back.
             StageTimedOut: it ran longer than the limit; it has been killed with all it started.
             StageCrashed: it ended its process twice in a row.
         """
+        most_bytes = max(self._budget.size_bytes, self._memory_limit)
+        if needs_bytes > most_bytes:
+            raise MemoryTooSmall(needs_bytes, most_bytes)
+        with self._budget.taken(needs_bytes):
+            # a pickle does not know what it answers
+            return self._call(what, (function, args), timeout_s or self._timeout_s, needs_bytes)  # type: ignore[no-any-return]
+
+    def _call(self, what: str, call: object, limit_s: float, needs_bytes: int) -> Any:
         for attempt in range(_TRIES):
             child = self._child(fresh=attempt > 0)
-            limit_s = timeout_s or self._timeout_s
             try:
-                answer = child.ask((function, args), limit_s)
+                answer = child.ask(call, limit_s, max(self._memory_limit, needs_bytes))
             except _ChildDied:
-                self._forget(child)
+                self._forget(child, "died")
                 continue
             except _ChildHangs:
-                self._forget(child)
+                self._forget(child, "timed-out")
                 raise StageTimedOut(what, limit_s) from None
             except BaseException:
-                self._forget(child)  # its answer would be taken for the next call's
+                self._forget(child, "interrupted")  # its answer would be taken for the next call's
                 raise
-            self._give_back(child)
+            if needs_bytes > _LARGE_BYTES:
+                self._forget(child, "recycled")  # idle, it would keep much of that
+            else:
+                self._give_back(child)
             if isinstance(answer, _Raised):
                 raise answer.error
-            return answer  # type: ignore[no-any-return]
+            return answer
         raise StageCrashed(what, _TRIES)
 
     def open_again(self) -> None:
         """Take calls again after `close`."""
+        self._budget.open_again()
         with self._lock:
             self._closed = False
 
@@ -110,6 +144,7 @@ class Sandbox:
             self._closed = True
             children, self._all = list(self._all), set()
             self._idle.clear()
+        self._budget.close()
         for child in children:
             child.kill()
 
@@ -120,31 +155,34 @@ class Sandbox:
                 raise Stopping
             if self._idle and not fresh:
                 return self._idle.pop()
-            child = _Child(self._memory_limit_mb)
+            child = _Child()
             self._all.add(child)
             return child
 
     def _give_back(self, child: _Child) -> None:
         if child.calls >= _CALLS_A_CHILD:
-            self._forget(child)
+            self._forget(child, "recycled")
             return
         with self._lock:
             if child in self._all:  # else closed in the meantime
                 self._idle.append(child)
 
-    def _forget(self, child: _Child) -> None:
+    def _forget(self, child: _Child, reason: str) -> None:
         child.kill()
         with self._lock:
             self._all.discard(child)
+            stopping = self._closed
+        if not stopping:
+            self._measures.count(CHILD_RESTARTS, reason)
 
 
 class _Child:
-    def __init__(self, memory_limit_mb: int) -> None:
+    def __init__(self) -> None:
         self.calls = 0
         self.dead = False
         self._talking = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.sandbox", str(memory_limit_mb)],
+            [sys.executable, "-m", "pipeline.sandbox"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # codecs chat there; what matters comes back as an exception
@@ -152,10 +190,10 @@ class _Child:
             start_new_session=True,
         )
 
-    def ask(self, call: object, timeout_s: float) -> Any:
+    def ask(self, call: object, timeout_s: float, limit_bytes: int) -> Any:
         self.calls += 1
         assert self._process.stdin is not None and self._process.stdout is not None
-        frame = pickle.dumps(call)
+        frame = pickle.dumps((limit_bytes, call))
         with self._talking:
             if self.dead:
                 raise _ChildDied
@@ -200,10 +238,8 @@ class _Raised:
         self.error = error
 
 
-def _serve(memory_limit_mb: int) -> None:
+def _serve() -> None:
     """The child: answer calls until the parent closes the pipe."""
-    limit = memory_limit_mb << 20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not spoil the answers
@@ -216,7 +252,8 @@ def _serve(memory_limit_mb: int) -> None:
     while True:
         answer: object
         try:
-            function, args = pickle.loads(calls.get())
+            limit_bytes, (function, args) = pickle.loads(calls.get())
+            resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, resource.RLIM_INFINITY))
             answer = function(*args)
         except Exception as error:
             answer = _Raised(_portable(error))
@@ -243,4 +280,4 @@ if __name__ == "__main__":
     # pickles name this module, not __main__
     from pipeline.sandbox import _serve as _serve_as_module
 
-    _serve_as_module(int(sys.argv[1]))
+    _serve_as_module()

@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.budget import BUDGET_FRACTION, MIB, machine_bytes
 
 HERE = Path(__file__).resolve().parent
 EMBEDDED = "embedded"
@@ -58,8 +60,16 @@ class Settings(BaseSettings):
     memory_limit_mb: int = Field(
         6144, ge=512, le=1 << 20, description="address space of one process that works on pages"
     )
+    memory_budget_mb: int = Field(
+        default_factory=lambda: round(BUDGET_FRACTION * machine_bytes() / MIB),
+        ge=512,
+        description="what all pages under way in one process may take together; 60 % of the machine or container",
+    )
     min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
     log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON document a line")
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="bearer token that whoever asks for /metrics must bear; empty: only this machine may"
+    )
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
     @field_validator("home", "profiles", "cache")

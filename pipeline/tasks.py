@@ -14,6 +14,7 @@ from pipeline.film_rolls import plan_order_rolls, write_order_roll
 from pipeline.intake import receive_delivery
 from pipeline.ledger import Fenced, subject_of
 from pipeline.logs import about
+from pipeline.measures import FENCED, STALE_HINTS
 from pipeline.model import Task, TaskId, TaskKind
 from pipeline.packaging import deliver_order, package_document
 from pipeline.sandbox import Stopping
@@ -39,6 +40,7 @@ def run_task(bureau: Bureau, task_id: TaskId, attempt: int, *, owner: str) -> No
     """Do the task that was sent, if this attempt of it is still to be done."""
     task = bureau.ledger.claim(task_id, attempt, owner)
     if task is None:
+        bureau.measures.count(STALE_HINTS)
         log.debug("task %d, attempt %d: stale or doubled hint", task_id, attempt)
         return
     do_task(bureau, task, owner=owner)
@@ -73,6 +75,7 @@ def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
     except Stopping:
         log.info("%s %d is given back: this process stops", task.kind, task.subject_id)
     except Fenced:
+        bureau.measures.count(FENCED)
         log.warning("%s %d: somebody else has taken it over", task.kind, task.subject_id)
 
 

@@ -50,6 +50,20 @@ class TooLarge(Refusal):
             f"The page has {megapixels:.0f} megapixels; the limit is {limit:.0f}. "
             "Scan it at a lower resolution, or raise the limit in the profile."
         )
+        self.megapixels = megapixels
+
+
+class MemoryTooSmall(Refusal):
+    """Working on the page takes more memory than this installation gives."""
+
+    code = "memory-too-small"
+
+    def __init__(self, needs_bytes: int, most_bytes: int) -> None:
+        super().__init__(
+            f"Working on this page takes about {needs_bytes / 1e9:.1f} GB of memory, and this installation gives "
+            f"{most_bytes / 1e9:.1f} GB. Retry it on a larger machine, or with a larger PLATEN_MEMORY_BUDGET_MB; "
+            "or scan the sheet at a lower resolution."
+        )
 
 
 class TooManyPages(Refusal):

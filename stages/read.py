@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from pydantic import Field
 
-from stages.errors import Refusal, ResolutionTooLow, TooManyPages, UnreadableImage
+from stages.errors import Refusal, ResolutionTooLow, TooLarge, TooManyPages, UnreadableImage
 from stages.jpeg2000_stream import check_jpeg2000
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
@@ -38,6 +38,7 @@ SMALLEST_SHEET_MM = 105.0  # the short side of A6
 REDUCED_PAGE_MM = 70.0  # 830 pixels at 300 dpi: what is smaller is a cut-out, not a page
 SAME_DPI_FRACTION = 0.01  # axes that differ by less are the same resolution, written inexactly
 SMALL_FILE_BYTES = 1 << 20
+MOST_MEGAPIXELS = 600.0  # A0 at 600 dpi has 558
 # every page opens the file anew, so n pages cost n² steps; 1.8 MB of PDF can claim 300,000 pages.
 MOST_PAGES_A_FILE = 10_000
 SNIFFED_BYTES = 1024  # readers find "%PDF-" anywhere in these (ISO 32000-1, annex H.3.4.1)
@@ -62,7 +63,7 @@ class Settings(StageSettings):
     """
 
     dpi_when_missing: float | None = Field(USUAL_DPI, ge=20, le=10_000)
-    max_megapixels: float = Field(400.0, gt=0, le=2000)
+    max_megapixels: float = Field(MOST_MEGAPIXELS, gt=0, le=2000)
     pdf_render_dpi: float = Field(USUAL_DPI, ge=20, le=2400)
     min_dpi: float | None = Field(None, gt=0, le=10_000)
 
@@ -120,6 +121,20 @@ def read_page(path: Path, page_index: int, settings: Settings) -> PageImage:
     except Exception as error:
         # decoders of strangers' bytes raise whatever comes to hand: SyntaxError, struct.error, IndexError, ...
         raise _as_refusal(error) from error
+
+
+def page_megapixels(path: Path, page_index: int, settings: Settings) -> float:
+    """How many megapixels the page has by what the file says of it; nothing is decoded.
+
+    Raises:
+        UnreadableImage: as `read_page`.
+    """
+    try:
+        # every reader asks for the size before it allocates anything: where none is allowed, the refusal tells it
+        read_page(path, page_index, settings.model_copy(update={"max_megapixels": 0.0}))
+    except TooLarge as refusal:
+        return refusal.megapixels
+    raise AssertionError("a page was decoded without its size being asked for")
 
 
 def _pdf_page_count(path: Path) -> int:

@@ -18,7 +18,7 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 
 
 def test_every_process_of_the_floor_is_there() -> None:
-    assert set(OURS) == {"migrate", "watcher", "feeder", "worker", "documents"}
+    assert set(OURS) == {"migrate", "watcher", "feeder", "worker", "documents", "console"}
     assert set(SERVICES) - set(OURS) == {"postgres", "redis", "rabbitmq"}
     assert SERVICES["rabbitmq"]["profiles"] == ["rabbitmq"]
 
@@ -48,6 +48,11 @@ def test_no_password_has_a_default() -> None:
 def test_every_service_tells_its_health_and_starts_again(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_the_console_is_published_to_this_machine_alone_unless_told_otherwise() -> None:
+    assert OURS["console"]["ports"] == ["${PLATEN_CONSOLE_ADDRESS:-127.0.0.1:8080}:8080"]
+    assert "/healthz" in OURS["console"]["healthcheck"]["test"][-1]
 
 
 def test_what_a_service_waits_for_is_there_and_its_volumes_are_named() -> None:

@@ -11,6 +11,7 @@ import time
 from typing import Protocol
 
 from pipeline.ledger import Leadership
+from pipeline.measures import DISPATCH_SECONDS
 from pipeline.model import QUEUES, TaskKind
 from workers.broker import actor_name, broker
 from workers.shift import Shift
@@ -105,6 +106,7 @@ class Feeder:
 
     def __init__(self, shift: Shift, *, shared: bool) -> None:
         self._ledger = shift.bureau.ledger
+        self._measures = shift.bureau.measures
         self._owner = shift.owner
         self._window: _Window = SharedWindow(shift) if shared else OwnWindow(shift)
         self._wake = threading.Event()
@@ -141,6 +143,7 @@ class Feeder:
                 self._top_up()
                 if time.monotonic() - charged >= CHARGE_S:
                     self._ledger.charge_measured()
+                    self._ledger.fold_tallies()
                     charged = time.monotonic()
             except Exception:
                 # ledger or broker may be away for a moment; nothing is lost, the next round tries again
@@ -152,6 +155,10 @@ class Feeder:
 
     def _top_up(self) -> None:
         for kinds, room in self._window.room():
-            for kind, task_id, attempt in self._ledger.dispatch(self._owner, room, kinds):
+            begin = time.perf_counter()
+            handed = self._ledger.dispatch(self._owner, room, kinds)
+            if handed:  # looking for work in vain says nothing
+                self._measures.observe(DISPATCH_SECONDS, "", time.perf_counter() - begin)
+            for kind, task_id, attempt in handed:
                 self._window.sent(task_id, attempt)
                 broker.get_actor(actor_name(kind)).send(task_id, attempt)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import dramatiq
 
@@ -17,6 +14,7 @@ from workers import actors, shift
 from workers.broker import broker, is_embedded
 from workers.feeder import Feeder
 from workers.shift import STOP_TIMEOUT_MS, Shift
+from workers.signals import told_to_stop
 from workers.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -57,7 +55,7 @@ def open_floor(bureau: Bureau, *, workers: int) -> Iterator[Watcher]:
 
 def run_floor(bureau: Bureau, *, workers: int, until_idle: bool, on_tick: Callable[[], None] | None = None) -> None:
     """Work until told to stop (SIGINT, SIGTERM), or with `until_idle` until nothing is left to do."""
-    with _told_to_stop() as stop, open_floor(bureau, workers=workers) as watcher:
+    with told_to_stop() as stop, open_floor(bureau, workers=workers) as watcher:
         while not stop.wait(LOOK_S):
             try:
                 if on_tick is not None:
@@ -74,7 +72,7 @@ def run_floor(bureau: Bureau, *, workers: int, until_idle: bool, on_tick: Callab
 def run_watcher(bureau: Bureau) -> None:
     """Only look at the inbox, until told to stop."""
     watcher = Watcher(bureau)
-    with _told_to_stop() as stop:
+    with told_to_stop() as stop:
         watcher.start()
         stop.wait()
         watcher.stop()
@@ -84,26 +82,9 @@ def run_feeder(bureau: Bureau) -> None:
     """Only feed the shared broker, until told to stop; several may run, one leads."""
     at_work = Shift(bureau)
     feeder = Feeder(at_work, shared=True)
-    with _told_to_stop() as stop:
+    with told_to_stop() as stop:
         at_work.start()
         feeder.start()
         stop.wait()
         feeder.stop()
         at_work.end()
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Set by SIGINT and SIGTERM, which would otherwise end the process where it stands."""
-    stop = threading.Event()
-
-    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

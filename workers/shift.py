@@ -49,6 +49,7 @@ class Shift:
         """Give back what was not done, and be forgotten."""
         self._stop.set()
         self._thread.join()
+        self._tell_measures()
         self.bureau.ledger.give_back(self.owner)
         self.bureau.ledger.unregister_worker(self.owner)
 
@@ -65,11 +66,16 @@ class Shift:
             if self.when_done is not None:
                 self.when_done(task_id, attempt)
 
+    def _tell_measures(self) -> None:
+        with self.bureau.measures.taken() as counts:
+            self.bureau.ledger.add_tallies(counts)
+
     def _beat(self) -> None:
         reap = time.monotonic()
         while not self._stop.wait(min(HEARTBEAT_S, REAP_S)):
             try:
                 self.bureau.ledger.heartbeat(self.owner, threads=self.threads, queues=self.queues)
+                self._tell_measures()
                 if time.monotonic() - reap >= REAP_S:
                     with self._lock:
                         in_hand = set(self._in_hand)

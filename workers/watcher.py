@@ -18,6 +18,8 @@ from pipeline.intake import READY_MARKERS, delivered, finish_interrupted, free_p
 
 log = logging.getLogger(__name__)
 
+NOTE_SCAN_S = 10.0  # how often the ledger is told that the inbox was looked at: each is a write
+
 Signature = tuple[tuple[str, int, int], ...]  # name, size, mtime in ns of every file
 
 
@@ -46,6 +48,7 @@ class Watcher:
         self._stop = threading.Event()
         self._looked = threading.Event()
         self._settling = 0
+        self._note_at = 0.0
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
@@ -108,9 +111,15 @@ class Watcher:
         while not self._stop.is_set():
             try:
                 self.look()
+                self._note_scan()
             except Exception:
                 log.exception("looking at the inbox failed")
             self._stop.wait(self._bureau.settings.scan_seconds)
+
+    def _note_scan(self) -> None:
+        if time.monotonic() >= self._note_at:
+            self._bureau.ledger.note_scan()
+            self._note_at = time.monotonic() + NOTE_SCAN_S
 
     def _candidates(self) -> list[Candidate]:
         found: list[Candidate] = []

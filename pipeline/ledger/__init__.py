@@ -3,6 +3,7 @@
 from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
+from pipeline.ledger.people import NoSuchUser, Session, UserExists
 from pipeline.ledger.work import Fenced, subject_of
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "Leadership",
     "Ledger",
     "LedgerUnusable",
+    "NoSuchUser",
     "OrderNotOpen",
+    "Session",
     "UnknownOrder",
+    "UserExists",
     "subject_of",
 ]

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
+from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
@@ -71,7 +72,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts):
+class Ledger(Recounts, People):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------

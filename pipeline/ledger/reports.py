@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, select
 
 from pipeline.ledger import tables as t
-from pipeline.ledger.work import Work
+from pipeline.ledger.standing import Standing
 from pipeline.model import (
     PAGE_TASKS,
     Batch,
@@ -43,8 +43,6 @@ from pipeline.model import (
     WorkOrder,
 )
 
-_UNFINISHED = ("due", "sent", "running")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderReport:
@@ -60,16 +58,7 @@ class OrderReport:
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloorReport:
-    """What is due, runs, is done and is held, by kind; and how fast it goes."""
-
-    kinds: dict[TaskKind, dict[str, int]]
-    pages_per_minute: dict[str, float]
-    orders: Sequence[tuple[str, int, datetime | None]]  # number, pages remaining, expected finish
-
-
-class Reports(Work):
+class Reports(Standing):
     """The reading half of the ledger."""
 
     def order(self, number: str) -> WorkOrder | None:
@@ -212,33 +201,10 @@ class Reports(Work):
             found = _holds(c, and_(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.HELD))
             return found[0] if found else None
 
-    def pages_done(self) -> tuple[int, int]:
-        """How many pages are billed or left out, and how many there are."""
-        with self.read() as c:
-            billed = c.execute(select(func.count()).select_from(t.billables)).scalar_one()
-            excluded = c.execute(
-                select(func.count()).select_from(t.pages).where(t.pages.c.excluded.is_not(None))
-            ).scalar_one()
-            pages = c.execute(select(func.count()).select_from(t.pages)).scalar_one()
-            return int(billed + excluded), int(pages)
-
     def delivery_outcome(self, delivery_id: DeliveryId) -> str:
         """What became of a delivery, in words; empty while it is not decided."""
         with self.read() as c:
             return str(c.execute(select(t.deliveries.c.outcome).where(t.deliveries.c.id == delivery_id)).scalar_one())
-
-    def unfinished(self) -> int:
-        """How many tasks are due, sent or running."""
-        with self.read() as c:
-            return int(c.execute(select(func.count()).where(t.tasks.c.state.in_(_UNFINISHED))).scalar_one())
-
-    def held(self) -> int:
-        """How many tasks wait for a person."""
-        with self.read() as c:
-            return int(
-                c.execute(select(func.count()).where(literal_column("tasks.state = 'held'")).select_from(t.tasks))
-                .scalar_one()
-            )  # fmt: skip
 
     def events(self, order_id: OrderId) -> list[Event]:
         """The history of an order, oldest first."""
@@ -257,43 +223,6 @@ class Reports(Work):
                 )
                 for row in rows
             ]
-
-    def floor(self, *, since: datetime | None = None) -> FloorReport:
-        """How the floor stands; with `since`, done tasks are counted from then on."""
-        with self.read() as c:
-            kinds = {kind: dict.fromkeys(("due", "running", "done", "held"), 0) for kind in TaskKind}
-            rows = c.execute(
-                select(t.tasks.c.kind, t.tasks.c.state, func.count().label("n")).group_by(
-                    t.tasks.c.kind, t.tasks.c.state
-                )
-            )
-            names = {"due": "due", "sent": "due", "running": "running", "done": "done", "held": "held"}
-            for row in rows:
-                if row.state in names:
-                    kinds[TaskKind(row.kind)][names[row.state]] += row.n
-            now = _now(c)
-            speed = {}
-            for label, minutes in (("1m", 1), ("5m", 5), ("60m", 60)):
-                done = c.execute(select(func.count()).where(t.billables.c.at_ms > now - minutes * 60_000)).scalar_one()
-                speed[label] = round(done / minutes, 2)
-            return FloorReport(kinds=kinds, pages_per_minute=speed, orders=_expected(c, now, speed))
-
-
-def _expected(c: Connection, now: int, speed: dict[str, float]) -> list[tuple[str, int, datetime | None]]:
-    rate = speed["1m"] or speed["5m"] or speed["60m"]
-    unfinished = []
-    for row in c.execute(
-        select(t.orders.c.id, t.orders.c.number)
-        .where(t.orders.c.status != OrderStatus.DELIVERED)
-        .order_by(t.orders.c.virtual_ms)
-    ).all():
-        counts = _counts(c, t.pages.c.order_id == row.id)
-        if counts.open or counts.held:
-            unfinished.append((row.number, counts.open))
-    total = sum(remaining for _, remaining in unfinished)
-    # orders share the floor, so none is surely finished before all of them are
-    finish = _when(now + round(total / rate * 60_000)) if rate and total else None
-    return [(number, remaining, finish if remaining else None) for number, remaining in unfinished]
 
 
 def order_report(c: Connection, number: str) -> OrderReport | None:
@@ -575,10 +504,6 @@ def _page(row: Row[Any]) -> Page:
         alto=None if row.alto is None else Sha256(row.alto),
         mean_confidence=row.mean_confidence,
     )
-
-
-def _now(c: Connection) -> int:
-    return int(c.execute(select(t.now_ms())).scalar_one())
 
 
 def _when(milliseconds: int) -> datetime:

@@ -207,10 +207,14 @@ tasks = Table(
     UniqueConstraint("kind", "subject_id", "round"),
     Index("ix_tasks_due", "order_id", "rank", "id", sqlite_where=text("state = 'due'"),
           postgresql_where=text("state = 'due'")),
+    # how long the first of an order's waits is asked on every look at the floor
+    Index("ix_tasks_waiting", "order_id", "changed_ms", sqlite_where=text("state = 'due'"),
+          postgresql_where=text("state = 'due'")),
     Index("ix_tasks_out", "owner", sqlite_where=text("state IN ('sent', 'running')"),
           postgresql_where=text("state IN ('sent', 'running')")),
-    Index("ix_tasks_held", "changed_ms", sqlite_where=text("state = 'held'"), postgresql_where=text("state = 'held'")),
-    Index("ix_tasks_finished", "finished_ms"),
+    Index("ix_tasks_held", "changed_ms", "kind", "code", sqlite_where=text("state = 'held'"),
+          postgresql_where=text("state = 'held'")),
+    Index("ix_tasks_finished", "finished_ms", "kind"),
 )  # fmt: skip
 
 workers = Table(
@@ -222,6 +226,37 @@ workers = Table(
     Column("seen_ms", BigInteger, nullable=False),
     Column("threads", Integer, nullable=False, server_default="0"),
     Column("queues", Text, nullable=False, server_default=""),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(40), nullable=False, unique=True),
+    Column("password", String(200), nullable=False),
+    Column("must_change", Boolean, nullable=False),
+    Column("role", String(12), nullable=False),
+    Column("customer", String(60)),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("added_ms", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
+    Column("form_token", String(64), nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
+failed_sign_ins = Table(
+    "failed_sign_ins",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(40), nullable=False),
+    Column("address", String(60), nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
 )
 
 # Who leads, where the database has no locks that end with a connection (SQLite)
@@ -242,8 +277,20 @@ billables = Table(
     Column("file", Text, nullable=False),
     Column("index_in_file", Integer, nullable=False),
     Column("source", String(64), nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
     Column("sequence", Integer, nullable=False),
+)
+
+# What has been counted, as sums of rows: every change adds a row, nobody waits for another's, and a feeder folds them
+# together. Triggers write those of tasks and pages (migration 0003), workers those of what they measure.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("order_id", BigInteger),  # no foreign key: it would touch the order's row for every page
+    Column("name", String(40), nullable=False),
+    Column("label", String(60), nullable=False),
+    Column("n", BigInteger, nullable=False),
 )
 
 charges = Table(

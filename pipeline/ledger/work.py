@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.ledger import tables as t
-from pipeline.ledger.database import Database
+from pipeline.ledger.tallies import Tallies, add_tallies
 from pipeline.model import (
     EXPECTED_SECONDS,
     QUEUES,
@@ -53,6 +53,8 @@ CRASHES_BEFORE_HELD = 20  # kills of the whole worker, rarely the page's fault: 
 PAUSES_S = (2, 15, 90)  # between the first tries
 OUTAGE_PAUSE_S = 20  # a page is worked on and lost with every try
 ALL_KINDS = frozenset(TaskKind)
+LAST_SCAN = "last-scan"  # counter: when the inbox was last looked at
+REAPED = "reaped"  # tally: tasks taken from dead workers, and hints that nobody claimed
 _VIRTUAL_CLOCK = "virtual-clock"  # counter: how far the orders that work have come, in virtual milliseconds
 _CHARGED_UNTIL = "charged-until"  # counter: what ended before this moment has been charged as measured
 CHARGE_DELAY_MS = 2_000  # what ended less long ago may be in a transaction that nobody sees yet
@@ -62,7 +64,7 @@ class Fenced(RuntimeError):
     """The attempt was taken away: somebody else does, or did, this task. The transaction has been rolled back."""
 
 
-class Work(Database):
+class Work(Tallies):
     """The part of the ledger that feeders and workers use."""
 
     def anything_due(self, kinds: Collection[TaskKind] = ALL_KINDS) -> bool:
@@ -297,6 +299,12 @@ class Work(Database):
             if not c.execute(update(t.workers).where(t.workers.c.id == owner).values(seen_ms=t.now_ms())).rowcount:
                 _make_known(c, owner, threads, queues)
 
+    def note_scan(self) -> None:
+        """The inbox has been looked at; several may look."""
+        with self.write() as c:
+            c.execute(insert_if_new(c, t.counters, name=LAST_SCAN, value=0))
+            c.execute(update(t.counters).where(t.counters.c.name == LAST_SCAN).values(value=t.now_ms()))
+
     def unregister_worker(self, owner: str) -> None:
         """A worker has stopped in good order."""
         with self.write() as c:
@@ -355,6 +363,7 @@ class Work(Database):
                     outcome = "crashed" if held else "again"
                     add_event(c, row.order_id, subject_of(_task(row)), "lost", "feeder", outcome, owner=row.owner)
             c.execute(delete(t.workers).where(t.workers.c.seen_ms < t.now_ms() - 10 * DEAD_AFTER_MS))
+            add_tallies(c, {(REAPED, ""): len(rows)})
             return len(rows)
 
     def _end_attempt(self, c: Connection, task: Task, *, state: TaskState, **values: Any) -> float:

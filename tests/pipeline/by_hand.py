@@ -10,6 +10,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
+from alembic.command import downgrade
+from alembic.config import Config
+
 from pipeline.ledger import Ledger, OrderNotOpen
 from pipeline.model import (
     BatchId,
@@ -26,6 +29,7 @@ from pipeline.model import (
     TaskKind,
     WorkOrder,
 )
+from tests.conftest import ROOT
 
 CHARGE = Charge(
     fee_code="PAGE", title="Pages", quantity=Decimal(1), unit_price=Decimal("0.085"), amount=Decimal("0.09"), delivery=1
@@ -151,6 +155,16 @@ def work_off(ledger: Ledger) -> list[Task]:
     while handed := ledger.dispatch("w", 5):
         done += [task for _, task_id, attempt in handed if (task := run_hint(ledger, task_id, attempt))]
     return done
+
+
+def downgrade_to(ledger: Ledger, revision: str) -> None:
+    """Bring the ledger back to a version before."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with ledger.write() as connection:
+        config.attributes["connection"] = connection
+        downgrade(config, revision)
 
 
 def adds_up(counts: PageCounts) -> bool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from datetime import date
 
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.command import downgrade
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -31,7 +29,7 @@ from pipeline.model import (
     TaskKind,
 )
 from tests.conftest import ROOT
-from tests.pipeline.by_hand import adds_up, finish, open_order, receive, run_hint, sha, work_off
+from tests.pipeline.by_hand import adds_up, downgrade_to, finish, open_order, receive, run_hint, sha, work_off
 from tests.whole.home import wait_until
 
 
@@ -51,14 +49,6 @@ def test_what_the_first_released_ledger_holds_is_still_there_after_the_newest_mi
     order = open_order(ledger)
     receive(ledger, order, 3)
     ledger.register_worker("w", threads=2, queues=("pages",))
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "pipeline" / "ledger" / "migrations"))
-    config.set_main_option("path_separator", "os")
-
-    def alembic(command: Callable[[Config, str], None], revision: str) -> None:
-        with ledger.write() as connection:
-            config.attributes["connection"] = connection
-            command(config, revision)
 
     def rows() -> list[list[tuple[object, ...]]]:
         with ledger.read() as connection:
@@ -68,7 +58,7 @@ def test_what_the_first_released_ledger_holds_is_still_there_after_the_newest_mi
             ]
 
     before = rows()
-    alembic(downgrade, "0001")
+    downgrade_to(ledger, "0001")
     with pytest.raises(LedgerUnusable, match=f"version 0001.*needs {REVISION}"):
         ledger.check_version()
     assert rows() == before

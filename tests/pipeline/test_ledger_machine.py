@@ -197,6 +197,7 @@ class Floor(RuleBasedStateMachine):
         with self.ledger.read() as c:
             for fault, question in FAULTS.items():
                 assert not c.execute(text(question)).all(), fault
+        assert (self.ledger.tally_faults(), self.ledger.floor().faults) == ([], ())
 
     def teardown(self) -> None:
         """Everything is decided and worked off: every order that has pages can be delivered."""

@@ -24,7 +24,7 @@ from PIL import Image, ImageCms, ImageDraw, PngImagePlugin, TiffImagePlugin
 
 from stages.errors import Refusal, ResolutionTooLow, TooLarge, UnreadableImage
 from stages.page_image import EncodedImage, PageImage
-from stages.read import Settings, is_supported, page_count, read_page
+from stages.read import Settings, is_supported, page_count, page_megapixels, read_page
 from stages.tools import run
 from tests.conftest import REAL_SCANS, ROOT
 
@@ -1124,6 +1124,14 @@ def test_a_file_that_is_cut_off_is_never_half_a_page(
     # what is missing was no part of the picture
     assert keep > 0.9
     assert np.array_equal(page.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("name", list(WHOLE))
+def test_what_a_page_declares_is_what_it_decodes_to(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "page"
+    path.write_bytes(WHOLE[name])
+    page = read_page(path, 0, Settings())
+    assert page_megapixels(path, 0, Settings()) == pytest.approx(page.width_px * page.height_px / 1e6, rel=0.01)
 
 
 @pytest.mark.parametrize("name", list(WHOLE))

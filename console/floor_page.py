@@ -1,0 +1,222 @@
+"""The floor as supervisors read it: figures and words, ready to be shown."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from pipeline.bureau import Bureau
+from pipeline.ledger.standing import Backlog, FloorReport
+from pipeline.model import TaskKind
+
+FRESH_S = 1.0  # how old a look may be that another browser is shown too
+MOST_ORDERS = 100  # on one screen
+OLD_SCAN_S = 60.0
+KINDS = {
+    TaskKind.RECEIVE_BATCH: "Receive batches",
+    TaskKind.PREPARE_PAGE: "Prepare pages",
+    TaskKind.ASSEMBLE_BATCH: "Assemble batches",
+    TaskKind.RECOGNIZE_PAGE: "Read pages",
+    TaskKind.PACKAGE_DOCUMENT: "Write documents",
+    TaskKind.PLAN_ROLLS: "Plan rolls",
+    TaskKind.WRITE_ROLL: "Write rolls",
+    TaskKind.DELIVER_ORDER: "Deliver orders",
+}
+
+
+STATES = ("due", "running", "held", "done")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure with its name and what else there is to say; `warns` where somebody should look."""
+
+    name: str
+    value: str
+    more: str
+    warns: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderLine:
+    """One order in work; `tone` is good, warn, bad or none."""
+
+    number: str
+    priority: str
+    remaining: str
+    held: str
+    finish: str
+    due: str
+    risk: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindLine:
+    """One kind of task; each cell is a number and its tone: bad, zero, or none."""
+
+    name: str
+    cells: Sequence[tuple[str, str]]  # due, running, held, done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorPage:
+    """All that the screen shows."""
+
+    now: str
+    alarms: Sequence[str]
+    tiles: Sequence[Tile]
+    orders: Sequence[OrderLine]
+    more_orders: int
+    kinds: Sequence[KindLine]
+
+
+class FloorLook:
+    """The floor as it stood a moment ago: many browsers ask the ledger once."""
+
+    def __init__(self, bureau: Bureau) -> None:
+        self._bureau = bureau
+        self._lock = threading.Lock()
+        self._page: FloorPage | None = None
+        self._until = 0.0
+
+    def page(self) -> FloorPage:
+        """The screen."""
+        with self._lock:
+            if self._page is None or time.monotonic() >= self._until:
+                floor = self._bureau.ledger.floor()
+                usage = shutil.disk_usage(self._bureau.settings.home)
+                self._page = floor_page(floor, datetime.now(UTC), free_bytes=usage.free, disk_bytes=usage.total)
+                self._until = time.monotonic() + FRESH_S
+            return self._page
+
+
+def floor_page(floor: FloorReport, now: datetime, *, free_bytes: int, disk_bytes: int) -> FloorPage:
+    """The screen of a floor."""
+    return FloorPage(
+        now=f"{now:%Y-%m-%d %H:%M:%S} UTC",
+        alarms=floor.faults,
+        tiles=(
+            Tile(
+                name="Pages a minute",
+                value=f"{floor.pages_per_minute['5m']:.1f}",
+                more="over 5 min; {1m:.1f} over one, {60m:.1f} over an hour".format_map(floor.pages_per_minute),
+            ),
+            Tile(name="Workers", value=str(floor.workers), more="alive", warns=not floor.workers),
+            _held(floor),
+            _waiting(floor),
+            _disk(free_bytes, disk_bytes),
+            _inbox(floor, now),
+        ),
+        orders=[_order(order, now) for order in sorted(floor.orders, key=_urgency)[:MOST_ORDERS]],
+        more_orders=max(0, len(floor.orders) - MOST_ORDERS),
+        kinds=[
+            KindLine(
+                name=KINDS[kind],
+                cells=[(_count(states[state]), _tone(state, states[state])) for state in STATES],
+            )
+            for kind, states in floor.kinds.items()
+        ],
+    )
+
+
+def _tone(state: str, number: int) -> str:
+    return "zero" if not number else "bad" if state == "held" else ""
+
+
+def _held(floor: FloorReport) -> Tile:
+    held = sum(floor.held.values())
+    common = max(floor.held.items(), key=lambda item: item[1], default=None)
+    more = "nothing waits for a person" if common is None else f"mostly {common[0][1]}"
+    return Tile(name="Held for a person", value=_count(held), more=more, warns=held > 0)
+
+
+def _waiting(floor: FloorReport) -> Tile:
+    priority, seconds = max(floor.oldest_waiting_s.items(), key=lambda item: item[1])
+    return Tile(
+        name="Waits longest",
+        value=_span(seconds) if seconds else "–",
+        more=f"the first task, {priority.value}" if seconds else "no task is due",
+    )
+
+
+def _disk(free_bytes: int, disk_bytes: int) -> Tile:
+    return Tile(
+        name="Free disk",
+        value=f"{free_bytes / 1e9:,.0f} GB",
+        more=f"of {disk_bytes / 1e9:,.0f} GB",
+        warns=free_bytes < 0.05 * disk_bytes,
+    )
+
+
+def _inbox(floor: FloorReport, now: datetime) -> Tile:
+    if floor.last_scan is None:
+        return Tile(name="Inbox", value="–", more="never looked at", warns=True)
+    ago_s = max(0.0, (now - floor.last_scan).total_seconds())
+    return Tile(name="Inbox", value=_span(ago_s), more="since it was looked at", warns=ago_s > OLD_SCAN_S)
+
+
+def _urgency(order: Backlog) -> tuple[bool, date, str]:
+    return order.due is None, order.due or date.max, order.number
+
+
+def _order(order: Backlog, now: datetime) -> OrderLine:
+    risk, tone = risk_of(order, now)
+    return OrderLine(
+        number=order.number,
+        priority=order.priority.value,
+        remaining=_count(order.remaining),
+        held=_count(order.held),
+        finish=_finish(order, now),
+        due="–" if order.due is None else order.due.isoformat(),
+        risk=risk,
+        tone=tone,
+    )
+
+
+def risk_of(order: Backlog, now: datetime) -> tuple[str, str]:
+    """Whether the order keeps its due date, in words, and how grave that is. An order is due at the end of its day."""
+    waits = f"waits for {_count(order.held)} held pages" if order.held != 1 else "waits for 1 held page"
+    if order.due is None:
+        return (waits, "warn") if not order.remaining else ("no due date", "none")
+    end = datetime(order.due.year, order.due.month, order.due.day, tzinfo=UTC) + timedelta(days=1)
+    if now >= end:
+        return "overdue", "bad"
+    if not order.remaining:
+        return waits, "warn"
+    if order.earliest is None or order.latest is None:
+        return "not known yet", "none"
+    if order.earliest >= end:
+        return "will be late", "bad"
+    if order.latest >= end:
+        return "may be late", "warn"
+    return ("in time, but for held pages", "warn") if order.held else ("in time", "good")
+
+
+def _finish(order: Backlog, now: datetime) -> str:
+    if not order.remaining:
+        return "when held pages are decided"
+    if order.earliest is None or order.latest is None:
+        return "not known: nothing was finished in the last hour"
+    first, last = (_moment(moment, now) for moment in (order.earliest, order.latest))
+    return first if first == last else f"{first} to {last}"
+
+
+def _moment(moment: datetime, now: datetime) -> str:
+    if moment - now > timedelta(days=365):
+        return "over a year"
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%b} {moment.day}, {moment:%H:%M}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"

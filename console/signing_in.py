@@ -1,0 +1,190 @@
+"""Signing in to the console and out of it: the forms, the cookies, and who may see what."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from pipeline import people
+from pipeline.bureau import Bureau
+from pipeline.ledger import Session
+from pipeline.model import Role
+
+TEMPLATES = Path(__file__).parent / "templates"
+SESSION_COOKIE = "platen_session"
+FORM_COOKIE = "platen_form"  # for the one form that is given before anybody is signed in
+SEES_FLOOR = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.BILLING, Role.AUDITOR})
+
+templates = Jinja2Templates(TEMPLATES)
+Text = Annotated[str, Form(max_length=1000)]
+
+
+class NotSignedIn(Exception):
+    """The page is for those who have signed in."""
+
+
+class PasswordToChange(Exception):
+    """The password that was used works once: nothing is shown before it has been changed."""
+
+
+class NotAllowed(Exception):
+    """The page or form is not for whoever asks; the sentence says why."""
+
+
+class Doorkeeper:
+    """Knows from a request who asks."""
+
+    def __init__(self, bureau: Bureau) -> None:
+        self._bureau = bureau
+
+    def session(self, request: Request) -> Session | None:
+        """Who is signed in, if anybody."""
+        token = request.cookies.get(SESSION_COOKIE)
+        return None if token is None else self._bureau.ledger.session(people.token_digest(token))
+
+    def somebody(self, request: Request) -> Session:
+        """Who is signed in.
+
+        Raises:
+            NotSignedIn: nobody.
+        """
+        session = self.session(request)
+        if session is None:
+            raise NotSignedIn
+        return session
+
+    def one_of(self, request: Request, roles: frozenset[Role]) -> Session:
+        """Who is signed in, if it is one of these.
+
+        Raises:
+            NotSignedIn: nobody is.
+            PasswordToChange: the password has to be changed first.
+            NotAllowed: somebody else is.
+        """
+        session = self.somebody(request)
+        if session.user.must_change:
+            raise PasswordToChange
+        if session.user.role not in roles:
+            raise NotAllowed(f"It is shown to {', '.join(sorted(roles))}; you are signed in as {session.user.role}.")
+        return session
+
+
+def show(
+    request: Request,
+    bureau: Bureau,
+    name: str,
+    /,
+    *,
+    status: int = 200,
+    session: Session | None = None,
+    **values: object,
+) -> Response:
+    """A page by its template."""
+    context = {"bureau_name": bureau.settings.bureau_name, "session": session, **values}
+    return templates.TemplateResponse(request, name, context, status_code=status)
+
+
+def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
+    """Add the forms, and what becomes of those who may not."""
+    router = APIRouter()
+
+    @router.get("/sign-in")
+    def sign_in_form(request: Request) -> Response:
+        if door.session(request) is not None:
+            return RedirectResponse("/", 303)
+        return _sign_in_form(request, bureau)
+
+    @router.post("/sign-in")
+    def sign_in(request: Request, form_token: Text, name: Text, password: Text) -> Response:
+        if not _same(form_token, request.cookies.get(FORM_COOKIE, "")):
+            return _sign_in_form(request, bureau, said="That form was too old. Please try again.", status=403)
+        address = request.client.host if request.client is not None else ""
+        try:
+            token = people.sign_in(bureau, name, password, address=address)
+        except people.SignInRefused as error:
+            return _sign_in_form(request, bureau, said=str(error), name=name, status=403)
+        answer = RedirectResponse("/", 303)
+        _set_cookie(request, answer, SESSION_COOKIE, token)
+        answer.delete_cookie(FORM_COOKIE)
+        return answer
+
+    @router.post("/sign-out")
+    def sign_out(request: Request, form_token: Text) -> Response:
+        _check_form(door.somebody(request), form_token)
+        bureau.ledger.close_session(people.token_digest(request.cookies[SESSION_COOKIE]))
+        answer = RedirectResponse("/sign-in", 303)
+        answer.delete_cookie(SESSION_COOKIE)
+        return answer
+
+    @router.get("/password")
+    def password_form(request: Request) -> Response:
+        return _password_form(request, bureau, door.somebody(request))
+
+    @router.post("/password")
+    def password(request: Request, form_token: Text, old: Text, new: Text) -> Response:
+        session = door.somebody(request)
+        _check_form(session, form_token)
+        address = request.client.host if request.client is not None else ""
+        try:
+            people.change_password(bureau, session.user, old, new, address=address)
+        except (people.SignInRefused, people.PasswordTooWeak) as error:
+            return _password_form(request, bureau, session, said=str(error), status=403)
+        answer = RedirectResponse("/sign-in", 303)
+        answer.delete_cookie(SESSION_COOKIE)
+        return answer
+
+    async def to_sign_in(_request: Request, _error: Exception) -> Response:
+        return RedirectResponse("/sign-in", 303)
+
+    async def to_password(_request: Request, _error: Exception) -> Response:
+        return RedirectResponse("/password", 303)
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        return show(request, bureau, "refused.html", status=403, said=str(error))
+
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        NotSignedIn: to_sign_in,
+        PasswordToChange: to_password,
+        NotAllowed: refuse,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+    app.include_router(router)
+
+
+def _sign_in_form(request: Request, bureau: Bureau, *, said: str = "", name: str = "", status: int = 200) -> Response:
+    form_token = secrets.token_urlsafe(people.TOKEN_BYTES)
+    answer = show(request, bureau, "sign_in.html", status=status, said=said, name=name, form_token=form_token)
+    _set_cookie(request, answer, FORM_COOKIE, form_token)
+    return answer
+
+
+def _password_form(
+    request: Request, bureau: Bureau, session: Session, *, said: str = "", status: int = 200
+) -> Response:
+    return show(
+        request, bureau, "password.html", status=status, session=session, said=said, shortest=people.SHORTEST_PASSWORD
+    )
+
+
+def _set_cookie(request: Request, answer: Response, name: str, value: str) -> None:
+    # a proxy with TLS says so; who lies about it only keeps his own cookie from travelling in the clear
+    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    answer.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def _check_form(session: Session, form_token: str) -> None:
+    """Raises NotAllowed unless the form was given by this console to this session."""
+    if not _same(form_token, session.form_token):
+        raise NotAllowed("That form was not given to you by this console. Go back and try again.")
+
+
+def _same(said: str, known: str) -> bool:
+    return bool(known) and hmac.compare_digest(said.encode(), known.encode())

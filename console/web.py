@@ -1,0 +1,175 @@
+"""The web application: what supervisors see in a browser, and what machines ask for (`/healthz`, `/metrics`)."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.floor_page import FloorLook
+from console.metrics import Recount, metrics_text
+from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
+from pipeline.bureau import Bureau
+
+log = logging.getLogger(__name__)
+
+# everything a page needs comes from here; nothing may frame it, guess its type, or learn where its reader came from
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+LOCAL = frozenset({"127.0.0.1", "::1"})
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
+STATIC = Path(__file__).parent / "static"
+LIVE_S = 2.0  # between two looks at the floor that a browser is sent
+STOP_LOOK_S = 0.25
+STOP_S = 5  # for answers under way when the server stops
+
+
+def create_app(bureau: Bureau) -> FastAPI:
+    """The application over an opened bureau, which stays the caller's to close."""
+    recount = Recount(bureau)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        recount.start()
+        yield
+        recount.stop()
+
+    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(_SecurityHeaders)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.state.stopping = threading.Event()
+    door = Doorkeeper(bureau)
+    add_signing_in(app, bureau, door)
+    _add_floor(app, bureau, door)
+
+    @app.get("/healthz")
+    def health() -> Response:
+        try:
+            bureau.ledger.check_version()
+        except Exception:
+            log.exception("the ledger cannot be reached")
+            return _plain("The ledger cannot be reached.", 503)
+        return _plain("ok")
+
+    @app.get("/metrics")
+    def metrics(request: Request) -> Response:
+        if not _may_scrape(request, bureau.settings.metrics_token.get_secret_value()):
+            return _plain("Only for this machine, or with the bearer token that PLATEN_METRICS_TOKEN names.", 403)
+        return Response(metrics_text(bureau, recount), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
+    look = FloorLook(bureau)
+
+    @app.get("/")
+    def floor(request: Request) -> Response:
+        session = door.one_of(request, SEES_FLOOR)
+        return show(request, bureau, "floor.html", session=session, here="floor", floor=look.page())
+
+    @app.get("/floor/events")
+    def floor_events(request: Request) -> Response:
+        door.one_of(request, SEES_FLOOR)
+
+        def fragment() -> str | None:
+            """The part of the page that changes; None when who asked is signed in no more."""
+            if door.session(request) is None:
+                return None
+            return templates.get_template("_floor.html").render(floor=look.page())
+
+        async def events() -> AsyncIterator[str]:
+            while not app.state.stopping.is_set():
+                shown = await run_in_threadpool(fragment)
+                if shown is None:
+                    yield "event: over\ndata:\n\n"
+                    return
+                yield f"event: floor\ndata: {json.dumps(shown)}\n\n"
+                for _ in range(round(LIVE_S / STOP_LOOK_S)):
+                    if app.state.stopping.is_set():
+                        return
+                    await asyncio.sleep(STOP_LOOK_S)
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@contextmanager
+def serving(bureau: Bureau, *, host: str, port: int) -> Iterator[uvicorn.Server]:
+    """The application, served from a thread while the block runs.
+
+    Raises:
+        OSError: the address is taken, or not of this machine.
+    """
+    app = create_app(bureau)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            server_header=False,
+            proxy_headers=False,  # who is local must not be told by the one who asks
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+    with _listening(host, port) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            app.state.stopping.set()
+            server.should_exit = True
+            thread.join()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def _may_scrape(request: Request, token: str) -> bool:
+    """Whether these figures are for whoever asks: with a token, who bears it; without one, this machine alone."""
+    if token:
+        said = request.headers.get("authorization", "")
+        return hmac.compare_digest(said.encode(), f"Bearer {token}".encode())
+    # a proxy on this machine asks for somebody else
+    passed_on = any(name in request.headers for name in PROXY_HEADERS)
+    return request.client is not None and request.client.host in LOCAL and not passed_on
+
+
+def _plain(text: str, status: int = 200) -> Response:
+    return Response(f"{text}\n", status, media_type="text/plain")
+
+
+class _SecurityHeaders:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
