@@ -62,6 +62,6 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("despeckle", 3, despeckle.despeckle, despeckle.Settings),
         Stage("dropout", 1, dropout.dropout, dropout.Settings, acts_on="scan"),
         Stage("rules", 1, rules.rules, rules.Settings, acts_on="copy"),
-        Stage("ocr", 1, ocr.ocr, ocr.Settings),
+        Stage("ocr", 2, ocr.ocr, ocr.Settings),
     )
 }
