@@ -190,7 +190,8 @@ def below(levels: npt.NDArray[np.uint8], limit: float) -> npt.NDArray[np.bool_]:
 
 def level_counts(levels: npt.NDArray[np.uint8]) -> Counts:
     """How often each of the 256 levels occurs."""
-    counts = cv2.calcHist([np.ascontiguousarray(levels).reshape(-1, 1)], [0], None, [256], [0, 256])
+    # as one row: as one column it takes twice as long
+    counts = cv2.calcHist([np.ascontiguousarray(levels).reshape(1, -1)], [0], None, [256], [0, 256])
     return np.asarray(counts, dtype=np.int64).ravel()
 
 
