@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench import REAL_SCANS, ROOT
 from bench.tables import percent, print_table
-from pipeline.page_work import FEW_WORDS, PrepareJob, convert_page, places_of
+from pipeline.page_work import PrepareJob, convert_page, places_of
 from pipeline.profile import Profile, load_profile
 from stages.difference import before_and_after
 from stages.errors import Refusal
@@ -26,7 +26,7 @@ from stages.ocr import Settings as OcrSettings
 from stages.page_file import read_page_file
 from stages.page_image import TextLayer
 from stages.read import is_supported, read_page
-from stages.second_reading import read_again, without_ink
+from stages.second_reading import FEW_WORDS, read_again, without_ink
 
 OUT = ROOT / "bench" / "out"
 FOLDERS = ("ocr-truth/*", "skew", "borders-holes", "binarise", "barcodes", "pdf", "formats")

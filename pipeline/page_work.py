@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,20 +14,18 @@ from PIL import Image
 from pipeline.measures import timed
 from pipeline.profile import DeliveryRules, Profile, StageCall
 from stages.difference import before_and_after
-from stages.errors import Refusal, ResolutionTooLow, WordsLost
+from stages.errors import RecognitionTimedOut, Refusal, ResolutionTooLow, WordsLost
 from stages.ink_ledger import settled
 from stages.ocr import Settings as OcrSettings
 from stages.page_file import read_page_file, write_page_file
 from stages.page_image import PageImage, Reading, TextLayer
-from stages.places import Affine, Places, places_from
+from stages.places import Places, places_from
 from stages.read import Settings as ReadSettings
 from stages.read import read_page
 from stages.reading_copy import reading_copy
-from stages.second_reading import read_again, sure_words, without_ink
+from stages.second_reading import FEW_WORDS, best_of, read_again, without_ink
 from stages.separators import Settings as SeparatorSettings
 from stages.separators import separators
-
-FEW_WORDS = 20  # of fewer, one misread stain is 5 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,18 +79,21 @@ class RecognizeJob:
     """What reading one prepared page takes.
 
     `scan` and its `page_index` are what the page was prepared from, and `to_scan` maps places on it to places there.
-    `most_words_lost` is the share of the scan's words that may have no successor; None: not looked at.
+    `dpi_source` is what told `dpi`, as in the readings. A page read with less confidence than `read_again_below` is
+    read once more, and `most_words_lost` is the share of the scan's words that may then have no successor.
     """
 
     prepared: Path
     dpi: float
+    dpi_source: Reading
     calls: tuple[StageCall, ...]
     waived: frozenset[str]
     scan: Path
     page_index: int
     read: ReadSettings
     to_scan: Places
-    most_words_lost: float | None
+    read_again_below: float
+    most_words_lost: float
 
     @classmethod
     def by(
@@ -107,17 +109,18 @@ class RecognizeJob:
         """The job as a profile says; `readings` are those of preparing the page."""
         dpi = readings["page.dpi"]
         assert isinstance(dpi, float)
-        again = profile.quality.reads_again(scan.name, page_index, readings)
         return cls(
             prepared=prepared,
             dpi=dpi,
+            dpi_source=readings.get("read.dpi_source"),
             calls=profile.recognize,
             waived=waived,
             scan=scan,
             page_index=page_index,
             read=profile.read,
             to_scan=places_of(readings["page.to_scan"]),
-            most_words_lost=profile.quality.max_words_lost_fraction if again else None,
+            read_again_below=profile.quality.reads_again_below(scan.name, page_index, readings),
+            most_words_lost=profile.quality.max_words_lost_fraction,
         )
 
 
@@ -194,7 +197,7 @@ def recognize_file(job: RecognizeJob) -> Recognized:
         Refusal: a person must decide, unless its code is waived.
     """
     took_s: dict[str, float] = {}
-    delivered = read_page_file(job.prepared, dpi=job.dpi)
+    delivered = read_page_file(job.prepared, dpi=job.dpi).with_readings("read", dpi_source=job.dpi_source)
     *calls, ocr = job.calls
     page, stages = _flow(delivered, tuple(call for call in calls if call.stage.acts_on != "copy"), job.waived, took_s)
     page = _best_to_read(page, delivered, job, took_s)
@@ -203,44 +206,45 @@ def recognize_file(job: RecognizeJob) -> Recognized:
     text = page.text
     if text is None:  # released without text after a time-out
         text = TextLayer(lines=(), width_px=page.width_px, height_px=page.height_px, to_page=page.moved)
-    elif job.most_words_lost is not None and isinstance(ocr.settings, OcrSettings):
+    elif isinstance(ocr.settings, OcrSettings) and (text.mean_confidence or 0.0) < job.read_again_below:
         with timed(took_s, "second_reading"):
-            text, measured = _read_again(delivered, text, ocr.settings, job.most_words_lost, job)
+            text, measured = _read_again(delivered, text, ocr.settings, job)
         page = page.with_readings("second_reading", **measured)
     readings = dict(page.with_readings("recognize", stages=stages).readings)
     return Recognized(text=text, readings=readings, stage_s=took_s)
 
 
 def _read_again(
-    delivered: PageImage, text: TextLayer, settings: OcrSettings, most_lost: float, job: RecognizeJob
+    delivered: PageImage, text: TextLayer, settings: OcrSettings, job: RecognizeJob
 ) -> tuple[TextLayer, dict[str, Reading]]:
-    """The page's text, or that of the scan where it says more, and what was measured.
+    """The better one of the page's text and the scan's, completed by the other, and what was measured.
 
     Raises:
         WordsLost: words of the scan are not on the page any more.
+        RecognitionTimedOut: a reading that must be made took too long; one for a better text is gone without.
     """
     if any(call.stage.acts_on == "scan" for call in job.calls):
         return text, {}  # the profile means to lose print: the form's own
     scan = _scan_of(job)
-    second = read_again(scan, delivered, job.to_scan, text, settings)
-    measured: dict[str, Reading] = {
+    try:
+        second = read_again(scan, delivered, job.to_scan, text, settings)
+    except RecognitionTimedOut:
+        if job.read_again_below == math.inf:
+            raise  # much ink went, or the page is in the sample: nobody has looked whether words did
+        return text, {"timed_out": True}
+    gone = without_ink(second.lost, scan, delivered, job.to_scan) if second.lost else ()
+    too_many = len(second.sure) >= FEW_WORDS and len(gone) > job.most_words_lost * len(second.sure)
+    if too_many and WordsLost.code not in job.waived:
+        raise WordsLost([word.text for word in gone], len(second.sure))
+    best, kept, put_in = best_of(text, second, gone, delivered, job.to_scan)
+    return best, {
         "words": len(second.sure),
         "lost": [word.text for word in second.lost],
         "lost_fraction": second.lost_fraction,
-        "kept": "page",
+        "gone": [word.text for word in gone],
+        "kept": kept,
+        "put_in": [word.text for word in put_in],
     }
-    if len(second.sure) < FEW_WORDS or second.lost_fraction <= most_lost:
-        return text, measured
-    gone = without_ink(second.lost, scan, delivered, job.to_scan)
-    measured["gone"] = [word.text for word in gone]
-    if len(gone) > most_lost * len(second.sure) and WordsLost.code not in job.waived:
-        raise WordsLost([word.text for word in gone], len(second.sure))
-    if isinstance(job.to_scan, Affine) and len(second.sure) > len(sure_words(text)):
-        return replace(second.text, to_page=job.to_scan.inverse().after(second.text.to_page)), {
-            **measured,
-            "kept": "scan",
-        }
-    return text, measured
 
 
 def _scan_of(job: RecognizeJob) -> PageImage:

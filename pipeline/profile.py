@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -137,26 +138,27 @@ class PackageRules(_Rules):
 class QualityRules(_Rules):
     """When a whole batch waits for a person, and which pages are read a second time, as they were scanned.
 
-    A page of which the second reading has more than `max_words_lost_fraction` that the delivered page has not is read
-    better, or held.
+    Words that only the second reading has are put in at their place. A page on which the ink of more than
+    `max_words_lost_fraction` of them is gone is held.
     """
 
     max_held_fraction: float = Field(0.2, gt=0, le=1)
     min_held_pages: int = Field(5, ge=1, description="fewer held pages never hold a batch")
     read_again_one_in: int = Field(50, ge=0, description="pages; 1: every page, 0: none")
+    read_again_below: float = Field(0.92, ge=0, le=1, description="mean confidence of a page's words; 0: none for it")
     max_words_lost_fraction: float = Field(0.03, gt=0, le=1)
 
-    def reads_again(self, file_name: str, page_index: int, readings: Readings) -> bool:
-        """Whether this page is in the sample, or lost so much ink that it is read again in any case.
+    def reads_again_below(self, file_name: str, page_index: int, readings: Readings) -> float:
+        """The confidence below which this page is read again: any, if it is in the sample or lost much ink.
 
         The sample is drawn by the file's name, so that the same page is always in it or never.
         """
         if self.read_again_one_in == 0:
-            return False
+            return 0.0
         drawn = hashlib.sha256(f"{file_name}:{page_index}".encode()).digest()
-        if int.from_bytes(drawn[:8]) % self.read_again_one_in == 0:
-            return True
-        return ink_taken(readings) > READ_AGAIN_INK
+        if int.from_bytes(drawn[:8]) % self.read_again_one_in == 0 or ink_taken(readings) > READ_AGAIN_INK:
+            return math.inf
+        return self.read_again_below
 
 
 class BillingRules(_Rules):

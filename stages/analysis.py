@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stages.maps import span
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 
 ANALYSIS_DPI = 150.0
@@ -166,6 +167,17 @@ def letter_like(stats: npt.NDArray[np.int32], *, shape: tuple[int, ...], dpi: fl
     return np.asarray(like, dtype=np.bool_)
 
 
+def sharpness(view: Analysis, places: npt.NDArray[np.intp], numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """How sharp the edges of each component are: 1 and more is a whole step within three analysis pixels.
+
+    `places` are flat places of ink, `numbers` says whose each is. A stain, a shadow or print of the other side may be
+    as large and as dark as a letter, but its edge is softer.
+    """
+    depth = cv2.subtract(view.paper, view.grey).ravel()[places]
+    spans = np.bincount(numbers, weights=span(view.grey).ravel()[places], minlength=len(view.stats))
+    return np.asarray(spans / np.maximum(np.bincount(numbers, weights=depth, minlength=len(view.stats)), 1.0))
+
+
 def level_at(levels: npt.NDArray[np.uint8], percent: float) -> float:
     """`np.percentile` of bytes, which need not be sorted for it: counting them takes a tenth of the time."""
     return level_of_counts(level_counts(levels), percent)
@@ -178,7 +190,8 @@ def below(levels: npt.NDArray[np.uint8], limit: float) -> npt.NDArray[np.bool_]:
 
 def level_counts(levels: npt.NDArray[np.uint8]) -> Counts:
     """How often each of the 256 levels occurs."""
-    counts = cv2.calcHist([np.ascontiguousarray(levels).reshape(-1, 1)], [0], None, [256], [0, 256])
+    # as one row: as one column it takes twice as long
+    counts = cv2.calcHist([np.ascontiguousarray(levels).reshape(1, -1)], [0], None, [256], [0, 256])
     return np.asarray(counts, dtype=np.int64).ravel()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from stages.analysis import Analysis, analysis_of, ink_parts, level_at, reduced
+from stages.analysis import Analysis, analysis_of, ink_parts, level_at, reduced, sharpness
 from stages.ink_threshold import (
     PAPER,
     STATISTICS_DPI,
@@ -21,7 +21,7 @@ from stages.ink_threshold import (
     ink_by_nick,
     ink_by_otsu,
 )
-from stages.maps import NEIGHBOURS, Grey, Mask, Surface, mean_over, share, shrunk, span, spread
+from stages.maps import NEIGHBOURS, Grey, Mask, Surface, mean_over, share, shrunk, spread
 from stages.page_image import MM_PER_INCH, Box, PageImage, Reading
 from stages.settings import StageSettings
 from stages.tone_pictures import dithered, is_picture, pictures_in
@@ -258,15 +258,13 @@ def _letters(analysis: Analysis, pictures: list[Box], lid: Mask | None) -> _Lett
         return None
     numbers = analysis.labels.ravel()[places].astype(np.intp)
     depth = cv2.subtract(analysis.paper, analysis.grey).ravel()[places]
-    # a stain, a shadow or print of the other side may be as large and as dark as a letter, but its edge is softer
-    spans = np.bincount(numbers, weights=span(analysis.grey).ravel()[places], minlength=stats.shape[0])
-    sharpness = spans / np.maximum(np.bincount(numbers, weights=depth, minlength=stats.shape[0]), 1.0)
-    sharpness /= min(1.0, float(np.percentile(sharpness[is_letter], 75)))
+    sharp = sharpness(analysis, places, numbers)
+    sharp /= min(1.0, float(np.percentile(sharp[is_letter], 75)))
     usual = level_at(np.asarray(depth[::4], dtype=np.uint8), 75)
     least_px = np.maximum(LETTER_DEEP_SHARE * stats[:, cv2.CC_STAT_AREA], 1)
-    depth[sharpness[numbers] < FAINT_SHARPNESS] = 0
+    depth[sharp[numbers] < FAINT_SHARPNESS] = 0
     sure = np.bincount(numbers[depth > LETTER_DEPTH_SHARE * usual], minlength=stats.shape[0]) >= least_px
-    sure &= sharpness >= LETTER_SHARPNESS
+    sure &= sharp >= LETTER_SHARPNESS
     chosen = depth > np.where(sure, LETTER_DEPTH_SHARE, FAINT_DEPTH_SHARE)[numbers] * usual
     places, numbers = places[chosen], numbers[chosen]
     deep_px = np.bincount(numbers, minlength=stats.shape[0])

@@ -61,6 +61,8 @@ SOFT_CROWD, SOFT_MIDDLE, SOFT_STEEPEST = 20, 0.56, 0.72
 DEEPER = 1.5  # what is written over ink showing through is darker than it by this factor
 SMALL_MM = 0.7  # a comma of common print
 DUST_DEPTHS, MANY_SPECKS = 3.0, 120
+# A black full stop of 12 pt is deeper than this; one of 8 pt is as deep as dust. None on 240 drawn sides was so deep
+DOT_DEPTH = 160.0
 FAINT_MM, FAINT_MARKS = (1.5, 60.0), 2
 NOISE_SLOPES = 1.2  # the steepest of a few thousand pixels of smoothed noise, in deviations of the noise
 
@@ -275,6 +277,8 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
         return _Finding(verdict="maybe", marks=0, reason="many specks")
     if is_small_mark.any():
         return _Finding(verdict="maybe", marks=0, reason="a small mark")
+    if (~longer & (marks.depth >= DOT_DEPTH)).any():
+        return _Finding(verdict="maybe", marks=0, reason="a dot as dark as print")
     if _specks_gather(marks.boxes[~longer], grey.shape, mm):
         return _Finding(verdict="maybe", marks=0, reason="specks close together")
     rest = _without(sheet, marks.boxes[hole], margin=round(HOLE_RIM_MM * mm))

@@ -55,13 +55,13 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("dewarp", 1, dewarp.dewarp, dewarp.Settings, moves_pixels=True),
         Stage("holes", 2, holes.holes, holes.Settings),
         Stage("separators", 2, separators.separators, separators.Settings),
-        Stage("blank", 3, blank.blank, blank.Settings),
+        Stage("blank", 4, blank.blank, blank.Settings),
         Stage("quality", 2, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),
         Stage("binarize", 3, binarize.binarize, binarize.Settings),
         Stage("despeckle", 3, despeckle.despeckle, despeckle.Settings),
         Stage("dropout", 1, dropout.dropout, dropout.Settings, acts_on="scan"),
         Stage("rules", 1, rules.rules, rules.Settings, acts_on="copy"),
-        Stage("ocr", 1, ocr.ocr, ocr.Settings),
+        Stage("ocr", 2, ocr.ocr, ocr.Settings),
     )
 }

@@ -1,8 +1,8 @@
 """What a step did to the writing on a page, and the step undone where it took more than it may.
 
 Books are kept by letters: connected ink of the size and shape of letters, dark enough to be print rather than
-bleed-through or grain. Specks, lids and holes are not in the books; the steps that remove those have rules of their
-own. A step that is undone leaves its readings, and the page as it was before.
+bleed-through or grain, and with edges as sharp as those of most. Specks, lids and holes are not in the books; the steps
+that remove those have rules of their own. A step that is undone leaves its readings, and the page as it was before.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from stages.analysis import (
     letter_like,
     level_at,
     reduced,
+    sharpness,
 )
 from stages.lid import lid_of
 from stages.page_image import MM_PER_INCH, PageImage, Reading
@@ -34,6 +35,7 @@ from stages.page_image import MM_PER_INCH, PageImage, Reading
 DEEP_SHARE = 0.4  # of the depth of most ink: lighter marks are bleed-through, stains and grain
 DEEP_PERCENTILE = 75
 LETTER_LOST_SHARE = 0.5
+SHARPNESS = 0.5  # of what most letters of the page have: softer marks are stains, and the shadow of a sheet's edge
 LID_SHARE = 0.9  # a word that runs up to the lid is a word
 HOLE_REACH_MM = 5.0  # the largest holes measure 8 mm across, with their shadow
 HOLE_LEAST_MM = 3.5
@@ -127,6 +129,8 @@ def ink_moved(before: PageImage, after: PageImage, *, least_height: float = 0.0)
         lost_px = _lost_in_place(view, letters, after)
     else:
         lost_px = _lost_beyond_frame(view, numbers, before, after)
+    if lost_px[numbers].any():  # seldom, so that most pages do not pay for it
+        numbers = numbers[_are_sharp(view, numbers)]
     area = view.stats[:, AREA]
     gone = numbers[lost_px[numbers] > LETTER_LOST_SHARE * area[numbers]]
     return InkMoved(
@@ -148,6 +152,13 @@ def _letters(view: Analysis) -> npt.NDArray[np.bool_]:
     deep = np.zeros(len(view.stats), np.bool_)
     deep[numbers[depth > DEEP_SHARE * usual]] = True
     return np.asarray(like & deep)
+
+
+def _are_sharp(view: Analysis, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Which of these components have edges about as sharp as most of them."""
+    of = view.labels.ravel()[view.inked].astype(np.intp)
+    sharp = sharpness(view, view.inked, of)[numbers]
+    return np.asarray(sharp >= SHARPNESS * min(1.0, float(np.percentile(sharp, 75))))
 
 
 def _on_lid(view: Analysis) -> npt.NDArray[np.bool_]:

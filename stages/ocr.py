@@ -8,10 +8,11 @@ import signal
 import tempfile
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from unicodedata import category
 
 import cv2
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 MIN_SIDE_PX = 10  # under the smallest letter that can be read; Tesseract fails on some pages of 1 to 3 px
 MAX_SIDE_PX = 32_767  # Tesseract refuses larger pages
 MIN_DPI, MAX_DPI = 70, 2400  # outside of these Tesseract puts a guess in the place of what it is told
+# Signatures and stamps, read as letters: of 39 pages all lines but one (a single word) of which no word was half sure
+# and that were so much taller than the middle one were such scrawls; of lines as tall as the others some were print
+HALF_SURE = 0.5
+SCRAWL_HEIGHTS = 1.6
+LINES_TO_COMPARE = 3
 GRACE_S = 5.0  # after which pytesseract stops Tesseract in its own way, should ours have failed
 
 
@@ -49,6 +55,9 @@ class Settings(StageSettings):
 def ocr(page: PageImage, settings: Settings) -> PageImage:
     """Read the page as it stands; `text.to_page` leads from its pixels to those of the image the stages began with.
 
+    What was guessed from a signature is no text and left out; Tesseract's own document keeps it. Where nothing is known
+    of the resolution Tesseract is told none: by a wrong one it takes lines apart.
+
     Readings: `ocr.words`, `ocr.mean_confidence` (0 to 1, None where nothing was read), `ocr.engine`, and
     `ocr.too_small` where the page is too small to be looked at.
 
@@ -66,8 +75,8 @@ def ocr(page: PageImage, settings: Settings) -> PageImage:
     if too_small:
         layer = TextLayer(lines=(), width_px=page.width_px, height_px=page.height_px)
     else:
-        alto = _alto(_grey(page, scale), page.dpi * scale, settings)
-        layer = text_layer(alto)
+        alto = _alto(_grey(page, scale), page.dpi * scale if page.is_dpi_known else None, settings)
+        layer = _without_scrawls(text_layer(alto))
         if settings.keep_alto:
             layer = replace(layer, alto=alto)
     back = Affine(a=page.width_px / layer.width_px, e=page.height_px / layer.height_px)
@@ -138,6 +147,58 @@ def text_layer(alto: bytes) -> TextLayer:
         raise ToolFailed(f"the recogniser's ALTO document cannot be read: {error}") from error
 
 
+def around(boxes: list[Box]) -> Box:
+    """The smallest box that holds all of them."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(bottoms))
+
+
+def alto_with(alto: bytes, lines: Iterable[Line]) -> bytes:
+    """An ALTO document with more lines, each a text block of its own at the end of the page.
+
+    Raises:
+        ToolFailed: it is no ALTO document, or has no print space.
+    """
+    try:
+        root = ET.fromstring(alto)
+    except ET.ParseError as error:
+        raise ToolFailed(f"the recogniser's ALTO document cannot be read: {error}") from error
+    space = next(root.iter(_tag(root, "PrintSpace")), None)
+    if space is None:
+        raise ToolFailed("the recogniser's ALTO document has no print space")
+    for number, line in enumerate(lines):
+        place = _alto_place(line.box)
+        block = ET.SubElement(space, _tag(root, "TextBlock"), {"ID": f"added_block_{number}", **place})
+        element = ET.SubElement(block, _tag(root, "TextLine"), {"ID": f"added_line_{number}", **place})
+        for at, word in enumerate(line.words):
+            name = {"ID": f"added_string_{number}_{at}", "CONTENT": word.text, "WC": f"{word.confidence:.2f}"}
+            ET.SubElement(element, _tag(root, "String"), {**name, **_alto_place(word.box)})
+    ET.register_namespace("", root.tag.rpartition("}")[0].removeprefix("{"))
+    return bytes(ET.tostring(root, encoding="UTF-8", xml_declaration=True))
+
+
+def _alto_place(box: Box) -> dict[str, str]:
+    left, top, right, bottom = (round(side) for side in box)
+    return {"HPOS": f"{left}", "VPOS": f"{top}", "WIDTH": f"{right - left}", "HEIGHT": f"{bottom - top}"}
+
+
+def _without_scrawls(layer: TextLayer) -> TextLayer:
+    """The text without lines that were only guessed and are taller than lines of this page."""
+    heights = [_height(line) for line in layer.lines if _is_half_sure(line)]
+    if len(heights) < LINES_TO_COMPARE:
+        return layer
+    most = SCRAWL_HEIGHTS * median(heights)
+    return replace(layer, lines=tuple(line for line in layer.lines if _is_half_sure(line) or _height(line) <= most))
+
+
+def _is_half_sure(line: Line) -> bool:
+    return any(word.confidence >= HALF_SURE for word in line.words)
+
+
+def _height(line: Line) -> float:
+    return line.box.bottom - line.box.top
+
+
 def _tag(root: ET.Element, name: str) -> str:
     return root.tag.removesuffix("alto") + name  # ALTO 2, 3 and 4 differ in the namespace only
 
@@ -151,23 +212,18 @@ def _line(element: ET.Element, block: int) -> Line | None:
             continue
         if kind == "HYP" and words:
             # its place is optional in ALTO
-            box = _around([words[-1].box, _box(child)]) if "VPOS" in child.attrib else words[-1].box
+            box = around([words[-1].box, _box(child)]) if "VPOS" in child.attrib else words[-1].box
             words[-1] = replace(words[-1], text=words[-1].text + text, box=box)
         else:
             words.append(Word(text=text, box=_box(child), confidence=float(child.get("WC", "0"))))
     if not words:
         return None
-    return Line(words=tuple(words), box=_around([word.box for word in words]), block=block)
+    return Line(words=tuple(words), box=around([word.box for word in words]), block=block)
 
 
 def _box(element: ET.Element) -> Box:
     left, top = float(element.attrib["HPOS"]), float(element.attrib["VPOS"])
     return Box(left, top, left + float(element.get("WIDTH", "0")), top + float(element.get("HEIGHT", "0")))
-
-
-def _around(boxes: list[Box]) -> Box:
-    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
-    return Box(min(lefts), min(tops), max(rights), max(bottoms))
 
 
 def _grey(page: PageImage, scale: float) -> npt.NDArray[np.uint8]:
@@ -178,7 +234,7 @@ def _grey(page: PageImage, scale: float) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _alto(grey: npt.NDArray[np.uint8], dpi: float, settings: Settings) -> bytes:
+def _alto(grey: npt.NDArray[np.uint8], dpi: float | None, settings: Settings) -> bytes:
     # Tesseract's thread pool spins: without this limit it takes 4.6 times the processor time. pytesseract hands on
     # this process's environment and no other.
     os.environ["OMP_THREAD_LIMIT"] = "1"
@@ -187,7 +243,8 @@ def _alto(grey: npt.NDArray[np.uint8], dpi: float, settings: Settings) -> bytes:
         with image.open("wb") as file:  # as it is: pytesseract would make a PNG of it, and Tesseract undo it
             file.write(f"P5\n{grey.shape[1]} {grey.shape[0]}\n255\n".encode("ascii"))
             file.write(np.ascontiguousarray(grey).data)
-        stated_dpi = min(max(round(dpi), MIN_DPI), MAX_DPI)
+        # left to itself Tesseract takes the resolution from the height of the letters
+        stated_dpi = "" if dpi is None else f"--dpi {min(max(round(dpi), MIN_DPI), MAX_DPI)} "
         with _stopping_after(settings.timeout_s, scratch) as timed_out:
             try:
                 pytesseract.pytesseract.run_tesseract(
@@ -195,7 +252,7 @@ def _alto(grey: npt.NDArray[np.uint8], dpi: float, settings: Settings) -> bytes:
                     str(result),
                     extension="xml",
                     lang="+".join(settings.languages),
-                    config=f"--psm {settings.psm} --dpi {stated_dpi} -c tessedit_create_alto=1",
+                    config=f"--psm {settings.psm} {stated_dpi}-c tessedit_create_alto=1",
                     timeout=settings.timeout_s + GRACE_S,
                 )
                 # the scratch folder is nobody's business and would differ from run to run

@@ -213,6 +213,11 @@ class PageImage:
         """Whether the resolution is only a guess, so that nothing may be removed for its size in millimetres."""
         return self.readings.get("read.dpi_source") == "guessed"
 
+    @property
+    def is_dpi_known(self) -> bool:
+        """Whether the file or its size says something of the resolution, so that it is not just what is usual."""
+        return self.readings.get("read.dpi_source") != "profile"
+
     def px(self, mm: float) -> float:
         """How many pixels `mm` millimetres are on this page."""
         return mm * self.dpi / MM_PER_INCH

@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fixtures import scanner
+from fixtures.pages import DrawnPage
+from fixtures.paper import Paper
+from fixtures.typefaces import Face
 from stages.blank import Settings, blank
 from stages.page_image import MM_PER_INCH, PageImage
+from stages.sheets import LETTER_MM
 
 Grey = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
@@ -212,6 +217,14 @@ def test_a_photograph_is_content() -> None:
     rows, cols = np.mgrid[0 : px(150), 0 : px(150)]
     sheet[px(40) : px(190), px(30) : px(180)] = 60 + 60 * np.sin(rows / 70) * np.cos(cols / 50) + 60
     assert judged(sheet) == "content"
+
+
+@pytest.mark.parametrize("size_pt", [12, 14])
+def test_a_lone_full_stop_in_black_is_not_taken_for_dust(size_pt: int) -> None:
+    sheet = Paper(DPI, LETTER_MM)
+    sheet.line(100, 140, ".", Face.SERIF, size_pt)
+    page = scanner.scanned(DrawnPage(pixels=sheet.pixels(), dpi=DPI), tint=235, blur_mm=0.05, noise_levels=2.0)
+    assert blank(page.image(), Settings()).readings["blank.verdict"] == "maybe"
 
 
 def test_specks_in_a_row_may_be_small_print() -> None:

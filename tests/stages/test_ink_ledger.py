@@ -116,3 +116,15 @@ def test_the_shadow_of_a_white_hole_may_go_and_a_letter_beside_it_may_not() -> N
     beside = PageImage(pixels=words_on(grey, "a", (78, 790)), dpi=DPI)
     wiped = _wiped(beside, 35, 775, 100, 825).with_readings("holes", places_mm=place_mm)
     assert settled(beside, wiped, "holes").pixels is beside.pixels
+
+
+def test_a_soft_stain_may_go_and_a_word_that_is_as_soft_as_all_others_may_not() -> None:
+    grey = text_page(lines=20)
+    stain = np.full_like(grey, PAPER)
+    cv2.ellipse(stain, (600, 1500), (12, 6), 10, 0, 360, 60, -1)
+    stained = np.minimum(grey, cv2.GaussianBlur(stain, (0, 0), 4.0))
+    page = PageImage(pixels=stained, dpi=DPI)
+    clean = _wiped(page, 540, 1450, 660, 1550)
+    assert settled(page, clean, "binarize").readings["binarize.letters_lost"] == 0
+    blurred = PageImage(pixels=cv2.GaussianBlur(grey, (0, 0), 1.5), dpi=DPI)
+    assert settled(blurred, _wiped(blurred, 0, 145, 1275, 185), "binarize").pixels is blurred.pixels
