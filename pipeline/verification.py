@@ -77,6 +77,7 @@ def verify(bureau: Bureau) -> Verified:
             f"{abandoned} tasks have been with no living worker for more than {_ABANDONED_MS // 60_000} minutes, and "
             "the workers that live have not taken them up. Start the floor anew."
         )
+    faults += bureau.ledger.tally_faults()
     faults += _stray_faults(bureau)
     return Verified(
         orders=len(orders), pages=pages, files=files, packages=packages, faults=tuple(faults), told=tuple(told)
