@@ -189,8 +189,10 @@ def running_redis() -> Iterator[Server]:
     """A Redis that keeps nothing on disk: what it forgets when killed, the ledger knows."""
     port = free_port()
     with _scratch("platen-redis-") as folder:
-        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        yield from _running(Server(f"redis://127.0.0.1:{port}/0", port, command, environment={}, folder=folder))
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--requirepass", "only-for-tests",
+                   "--save", "", "--appendonly", "no"]  # fmt: skip
+        url = f"redis://:only-for-tests@127.0.0.1:{port}/0"
+        yield from _running(Server(url, port, command, environment={}, folder=folder))
 
 
 @contextmanager
