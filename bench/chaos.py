@@ -9,21 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import servers
 from bench.tables import print_table
 from tests.disks import small_disk
-from tests.servers import (
-    PostgreSQL,
-    Server,
-    postgresql_programs,
-    rabbitmq_program,
-    running_postgresql,
-    running_rabbitmq,
-    running_redis,
-)
 from tests.whole.chaos import Chaos, FailingBureau, Job, Outcome
 
 DOCUMENTS = 300
@@ -41,10 +33,10 @@ ORDERS = (
     ("WO-6", "overnight", ("imaging",)),
 )
 SETUPS = (
-    ("embedded, SQLite", "sqlite", "embedded"),
-    ("embedded, PostgreSQL", "postgresql", "embedded"),
-    ("Redis, PostgreSQL", "postgresql", "redis"),
-    ("RabbitMQ, PostgreSQL", "postgresql", "rabbitmq"),
+    ("SQLite", "embedded"),
+    ("PostgreSQL", "embedded"),
+    ("PostgreSQL", "Redis"),
+    ("PostgreSQL", "RabbitMQ"),
 )
 
 
@@ -61,9 +53,10 @@ def run() -> None:
     """Run the documents undisturbed, then through each set-up, and print what came out of each."""
     jobs = list(_jobs(int(os.environ.get("BENCH_DOCUMENTS", DOCUMENTS))))
     pages = sum(job.pages for job in jobs)
-    undisturbed = _result(jobs, "sqlite", "embedded", seed=None)
+    undisturbed = _result(jobs, "SQLite", "embedded", seed=None)
     rows = [_row("undisturbed", jobs, undisturbed, undisturbed)]
-    for name, database, broker in SETUPS:
+    for database, broker in SETUPS:
+        name = f"{broker}, {database}"
         if os.environ.get("BENCH_SETUPS", "") in name:
             rows.append(_row(name, jobs, _result(jobs, database, broker, seed=SEED), undisturbed))
             print(f"{name}: done\n", flush=True)
@@ -90,8 +83,8 @@ def _result(jobs: list[Job], database: str, broker: str, *, seed: int | None) ->
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-chaos-")))
         stack.enter_context(small_disk(folder / "home", DISK_MIB))
-        server = stack.enter_context(_postgresql()) if database == "postgresql" else None
-        shared = stack.enter_context(_broker(broker))
+        server = stack.enter_context(servers.database(database))
+        shared = stack.enter_context(servers.broker(broker))
         bureau = FailingBureau(
             folder, database_url=server.empty_database() if server else "", postgresql=server, broker=shared
         )
@@ -103,29 +96,6 @@ def _result(jobs: list[Job], database: str, broker: str, *, seed: int | None) ->
             outcomes={job.number: bureau.outcome(job.number) for job in jobs},
             faults=bureau.home.ask("verify")["faults"],
         )
-
-
-@contextmanager
-def _postgresql() -> Iterator[PostgreSQL]:
-    programs = postgresql_programs()
-    if programs is None:
-        raise FileNotFoundError("PostgreSQL is not installed: bench/system_packages.sh test")
-    with running_postgresql(programs) as server:
-        yield server
-
-
-@contextmanager
-def _broker(name: str) -> Iterator[Server | None]:
-    if name == "embedded":
-        yield None
-    elif name == "redis":
-        with running_redis() as server:
-            yield server
-    else:
-        if rabbitmq_program() is None:
-            raise FileNotFoundError("RabbitMQ is not installed: bench/system_packages.sh test")
-        with running_rabbitmq() as server:
-            yield server
 
 
 def _row(name: str, jobs: list[Job], result: Result, undisturbed: Result) -> tuple[str, ...]:

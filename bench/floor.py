@@ -9,17 +9,16 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
+from bench import servers
 from bench.drawn import scan_of
 from bench.tables import print_table
 from fixtures.batches import write_single_pages
 from fixtures.pages import letter
 from pipeline.bureau import Bureau
 from pipeline.settings import Settings
-from tests.servers import Server, postgresql_programs, running_postgresql, running_rabbitmq, running_redis
 from tests.whole.chaos import Processes
 from tests.whole.home import Home, wait_until
 from tests.whole.rush import THREADS, rush
@@ -78,8 +77,10 @@ def _rushes() -> None:
     ):  # fmt: skip
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-rush-")))
-            url = stack.enter_context(_database()) if database == "PostgreSQL" else ""
-            found = rush(folder, due=DUE, database_url=url, broker=stack.enter_context(_broker(broker)))
+            server = stack.enter_context(servers.database(database))
+            shared = stack.enter_context(servers.broker(broker))
+            url = server.ledger_database() if server else ""
+            found = rush(folder, due=DUE, database_url=url, broker=shared)
         rows.append(
             (
                 f"{broker}, {database}", f"{DUE:,}", f"{found.page_s:.2f}", f"{found.first_s:.2f}",
@@ -119,28 +120,6 @@ def _billed(home: Home) -> int:
     shown = home.ask("order", "show", "WO-1")
     ready = all(document["conforms"] for document in shown["documents"])
     return int(shown["pages"]["billable"]) if ready else -1
-
-
-@contextmanager
-def _database() -> Iterator[str]:
-    programs = postgresql_programs()
-    if programs is None:
-        raise FileNotFoundError("PostgreSQL is not installed: bench/system_packages.sh test")
-    with running_postgresql(programs) as server:
-        yield server.ledger_database()
-
-
-@contextmanager
-def _broker(name: str) -> Iterator[Server | None]:
-    match name:
-        case "Redis":
-            with running_redis() as server:
-                yield server
-        case "RabbitMQ":
-            with running_rabbitmq() as server:
-                yield server
-        case _:
-            yield None
 
 
 def _children_cpu_s() -> float:

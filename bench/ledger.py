@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from bench import servers
 from bench.tables import print_table
 from pipeline.ledger import Ledger
 from pipeline.model import Priority, ReceivedPage, TaskKind, WorkOrder
 from tests.pipeline.by_hand import open_order, run_hint, sha
-from tests.servers import postgresql_programs, running_postgresql
 
 TASKS = 1_000_000
 ORDERS = 20
@@ -58,18 +58,9 @@ def run() -> None:
 
 @contextmanager
 def _ledger(engine: str) -> Iterator[Ledger]:
-    if engine == "SQLite":
-        with tempfile.TemporaryDirectory(prefix="bench-ledger-") as folder:
-            ledger = Ledger(f"sqlite:///{Path(folder) / 'ledger.db'}")
-            ledger.migrate()
-            yield ledger
-            ledger.close()
-        return
-    programs = postgresql_programs()
-    if programs is None:
-        raise FileNotFoundError("PostgreSQL is not installed: bench/system_packages.sh test")
-    with running_postgresql(programs) as server:
-        ledger = Ledger(server.ledger_database())
+    with tempfile.TemporaryDirectory(prefix="bench-ledger-") as folder, servers.database(engine) as server:
+        ledger = Ledger(server.empty_database() if server else f"sqlite:///{Path(folder) / 'ledger.db'}")
+        ledger.migrate()
         yield ledger
         ledger.close()
 
