@@ -18,6 +18,7 @@ from sqlalchemy import Connection, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
+from pipeline.ledger.history import History
 from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
@@ -72,7 +73,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, People):
+class Ledger(Recounts, People, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
