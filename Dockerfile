@@ -17,6 +17,7 @@ COPY pipeline ./pipeline
 COPY workers ./workers
 COPY console ./console
 COPY profiles ./profiles
+COPY docs/holds.md ./docs/holds.md
 COPY fixtures ./fixtures
 RUN .venv/bin/python -m pip install --no-cache-dir --no-build-isolation --no-deps --editable . \
     && install --directory --owner platen --group platen /home/platen/bureau

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from pipeline.backup import BackedUp
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
+from pipeline.ledger.history import HistoryLine
 from pipeline.ledger.reports import OrderReport
 from pipeline.ledger.standing import FloorReport
 from pipeline.model import Charge, Hold, Page, User, WorkOrder
@@ -105,6 +107,21 @@ def hold_line(hold: Hold) -> dict[str, Any]:
         "code": hold.code,
         "sentence": hold.sentence,
         "since": hold.since.isoformat(),
+    }
+
+
+def history_line(line: HistoryLine) -> dict[str, Any]:
+    """One line of an order's history."""
+    return {
+        "line": line.number,
+        "event": line.id,
+        "at": line.at.isoformat(timespec="milliseconds"),
+        "subject": line.subject,
+        "kind": line.kind,
+        "who": line.who,
+        "outcome": line.outcome,
+        "detail": json.loads(line.detail),
+        "hash": line.hash,
     }
 
 

@@ -117,7 +117,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.post("/sign-out")
     def sign_out(request: Request, form_token: Text) -> Response:
-        _check_form(door.somebody(request), form_token)
+        check_form(door.somebody(request), form_token)
         bureau.ledger.close_session(people.token_digest(request.cookies[SESSION_COOKIE]))
         answer = RedirectResponse("/sign-in", 303)
         answer.delete_cookie(SESSION_COOKIE)
@@ -130,7 +130,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     @router.post("/password")
     def password(request: Request, form_token: Text, old: Text, new: Text) -> Response:
         session = door.somebody(request)
-        _check_form(session, form_token)
+        check_form(session, form_token)
         address = request.client.host if request.client is not None else ""
         try:
             people.change_password(bureau, session.user, old, new, address=address)
@@ -180,8 +180,12 @@ def _set_cookie(request: Request, answer: Response, name: str, value: str) -> No
     answer.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
 
 
-def _check_form(session: Session, form_token: str) -> None:
-    """Raises NotAllowed unless the form was given by this console to this session."""
+def check_form(session: Session, form_token: str) -> None:
+    """Make sure that a form was given by this console to this session.
+
+    Raises:
+        NotAllowed: it was not.
+    """
     if not _same(form_token, session.form_token):
         raise NotAllowed("That form was not given to you by this console. Go back and try again.")
 

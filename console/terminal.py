@@ -29,6 +29,7 @@ from rich.table import Table
 
 from console import answers
 from console.doctor import examined
+from console.history_file import history_csv, history_lines
 from pipeline import logs, people, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.backup import back_up
@@ -288,6 +289,32 @@ def order_reopen(number: str, as_json: Json = False) -> None:
             _print_json(answers.order_line(order))
         else:
             out.print(f"{number} is open.")
+
+
+@order_app.command("history")
+def order_history(
+    number: Annotated[str, typer.Argument(metavar="N")],
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, with hashes.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Everything that was done for an order, and by whom, oldest first."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        if csv_file is not None:
+            part = csv_file.with_name(f"{csv_file.name}.part")
+            with part.open("w", encoding="utf-8", newline="") as target:
+                target.writelines(history_csv(bureau.ledger, order.id))
+            part.replace(csv_file)
+        elif as_json:
+            _print_json([answers.history_line(line) for line in history_lines(bureau.ledger, order.id)])
+        else:
+            columns = ("line", "at", "subject", "kind", "who", "outcome")
+            lines = [answers.history_line(line) for line in history_lines(bureau.ledger, order.id)]
+            _print_table(columns, [[str(line[name] or "") for name in columns] for line in lines])
 
 
 @app.command()

@@ -40,6 +40,8 @@ class Bureau:
         open_store(settings).make()
         ledger = Ledger(settings.ledger_url)
         ledger.migrate()
+        while ledger.link_events():
+            pass  # a ledger of a version before may have a long history
         ledger.close()
         return cls.open(settings)
 

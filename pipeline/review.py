@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 from pipeline.assemble import PartingInDoubt, TooManyHeld
 from pipeline.bureau import Bureau
 from pipeline.intake import RepeatedDelivery, finish_interrupted, rescan_pages
-from pipeline.ledger import AWAITING_RESCAN
+from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger
 from pipeline.model import PAGE_TASKS, Exclusion, Hold, PageId, TaskId, TaskKind
 from stages.errors import (
     CutEdge,
@@ -37,8 +38,50 @@ RELEASABLE = frozenset(
 )
 
 
+class Decision(StrEnum):
+    """What a person may say about something held."""
+
+    RELEASE = "release"
+    RETRY = "retry"
+    WAIVE = "waive"
+    RESCAN = "rescan"
+
+
 class CannotDecide(ValueError):
     """This decision does not fit what is held; the message says which do."""
+
+
+def decisions(hold: Hold) -> frozenset[Decision]:
+    """What may be decided about this hold."""
+    fits = {Decision.RETRY}
+    if hold.code in RELEASABLE:
+        fits.add(Decision.RELEASE)
+    if hold.kind in PAGE_TASKS or hold.kind in (TaskKind.RECEIVE_BATCH, TaskKind.PLAN_ROLLS):
+        fits.add(Decision.WAIVE)
+    if hold.page_id is not None:
+        fits.add(Decision.RESCAN)
+    return frozenset(fits)
+
+
+def decide(bureau: Bureau, hold: Hold, decision: Decision, *, who: str, why: str) -> str:
+    """Carry a decision out; gives in a sentence what becomes of the thing.
+
+    Raises:
+        CannotDecide: it does not fit what is held.
+        HeldNoLonger: somebody was quicker.
+    """
+    match decision:
+        case Decision.RELEASE:
+            release(bureau, hold, who=who, why=why)
+            return "It goes on as it is."
+        case Decision.RETRY:
+            retry(bureau, hold, who=who, why=why)
+            return "It is done again."
+        case Decision.WAIVE:
+            waive(bureau, hold, who=who, why=why)
+            return "It is done without."
+        case Decision.RESCAN:
+            return ask_for_rescan(bureau, hold, who=who, why=why)
 
 
 def hold_with_id(bureau: Bureau, hold_id: int) -> Hold:
@@ -58,17 +101,22 @@ def release(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
 
     Raises:
         CannotDecide: there is nothing to go on with.
+        HeldNoLonger: somebody was quicker.
     """
-    if hold.code not in RELEASABLE:
+    if Decision.RELEASE not in decisions(hold):
         raise CannotDecide(
             f"“{hold.code}” cannot be released: there is nothing sound to go on with. Retry, rescan or waive it."
         )
-    bureau.ledger.decide_release(hold, who=who, why=why)
+    _check_counted(bureau.ledger.decide_release(hold, who=who, why=why))
 
 
 def retry(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
-    """Do the same again (after a repair, another setting, a restart)."""
-    bureau.ledger.decide_retry(hold, who=who, why=why)
+    """Do the same again (after a repair, another setting, a restart).
+
+    Raises:
+        HeldNoLonger: somebody was quicker.
+    """
+    _check_counted(bureau.ledger.decide_retry(hold, who=who, why=why))
 
 
 def waive(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
@@ -76,14 +124,15 @@ def waive(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
 
     Raises:
         CannotDecide: a whole document, batch or order cannot be done without.
+        HeldNoLonger: somebody was quicker.
     """
     if hold.kind in PAGE_TASKS:
-        bureau.ledger.decide_exclude(hold, Exclusion.WAIVED, who=who, why=why)
+        _check_counted(bureau.ledger.decide_exclude(hold, Exclusion.WAIVED, who=who, why=why))
     elif hold.kind is TaskKind.RECEIVE_BATCH:
-        bureau.ledger.drop_delivery(hold, who=who, why=why)
+        _check_counted(bureau.ledger.drop_delivery(hold, who=who, why=why))
         finish_interrupted(bureau)
     elif hold.kind is TaskKind.PLAN_ROLLS:
-        bureau.ledger.deliver_unfilmed(hold, who=who, why=why)
+        _check_counted(bureau.ledger.deliver_unfilmed(hold, who=who, why=why))
     else:
         raise CannotDecide(
             f"Only a page, a repeated delivery or the film of an order can be waived; this is {hold.kind.value}. "
@@ -96,6 +145,7 @@ def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:
 
     Raises:
         CannotDecide: it is not a page that is held.
+        HeldNoLonger: somebody was quicker.
     """
     _held_page(hold)
     if hold.code == AWAITING_RESCAN:
@@ -104,7 +154,7 @@ def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:
         f"This page waits for a new scan. Drop it as inbox/{hold.order}/RESCAN-{hold.id}.tif (or .jpg, .png, .pdf), or "
         f"name it: platen held rescan {hold.id} --scan FILE --why WHY. It was held because: {hold.sentence}"
     )
-    bureau.ledger.await_rescan(hold, sentence, who=who, why=why)
+    _check_counted(bureau.ledger.await_rescan(hold, sentence, who=who, why=why))
     return sentence
 
 
@@ -119,6 +169,11 @@ def rescan(bureau: Bureau, hold: Hold, scan: Path, *, who: str, why: str) -> Non
     if (pages := rescan_pages(bureau, scan)) != 1:
         raise CannotDecide(f"{scan.name} has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
     bureau.ledger.replace_page(page_id, scan.name, bureau.store.put_file(scan.resolve()), who=who, why=why)
+
+
+def _check_counted(was_held: bool) -> None:
+    if not was_held:
+        raise HeldNoLonger
 
 
 def _held_page(hold: Hold) -> PageId:

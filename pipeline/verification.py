@@ -78,6 +78,12 @@ def verify(bureau: Bureau) -> Verified:
             "the workers that live have not taken them up. Start the floor anew."
         )
     faults += bureau.ledger.tally_faults()
+    faults += [f"{number}: {_first_of(found)}." for number, found in bureau.ledger.chain_faults().items()]
+    if unlinked := bureau.ledger.waiting_for_links(older_than_ms=_ABANDONED_MS):
+        told.append(
+            f"{unlinked} lines of history have waited for their link for more than {_ABANDONED_MS // 60_000} minutes. "
+            "A running floor links them: start it."
+        )
     faults += _stray_faults(bureau)
     return Verified(
         orders=len(orders), pages=pages, files=files, packages=packages, faults=tuple(faults), told=tuple(told)

@@ -144,6 +144,7 @@ class Feeder:
                 if time.monotonic() - charged >= CHARGE_S:
                     self._ledger.charge_measured()
                     self._ledger.fold_tallies()
+                    self._ledger.link_events()
                     charged = time.monotonic()
             except Exception:
                 # ledger or broker may be away for a moment; nothing is lost, the next round tries again
@@ -152,6 +153,10 @@ class Feeder:
                 self._stop.wait(1.0)
             self._wake.wait(POLL_S)
             self._wake.clear()
+        try:
+            self._ledger.link_events()
+        except Exception:
+            log.exception("the last history of this floor was not linked; the next floor does it")
 
     def _top_up(self) -> None:
         for kinds, room in self._window.room():

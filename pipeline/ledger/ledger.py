@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 
-from sqlalchemy import Connection, exists, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
+from pipeline.ledger.history import History
 from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
@@ -72,7 +73,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, People):
+class Ledger(Recounts, People, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -680,17 +681,19 @@ class Ledger(Recounts, People):
 
     # --- what a person decides -----------------------------------------------------------------------------------
 
-    def decide_retry(self, hold: Hold, *, who: str, why: str) -> None:
-        """Try the held task again from the start."""
+    def decide_retry(self, hold: Hold, *, who: str, why: str) -> bool:
+        """Try the held task again from the start; False, here and below, when it is not held so any more."""
         with self.write() as c:
-            if _unhold(c, hold.id, TaskState.DUE):
-                _decided(c, hold, "retried", who, why)
+            if not _unhold(c, hold, TaskState.DUE):
+                return False
+            _decided(c, hold, "retried", who, why)
+            return True
 
-    def decide_release(self, hold: Hold, *, who: str, why: str) -> None:
+    def decide_release(self, hold: Hold, *, who: str, why: str) -> bool:
         """Go on in spite of this refusal, for this thing only; the waiver is kept with who and why."""
         with self.write() as c:
-            if not _unhold(c, hold.id, TaskState.DUE):
-                return
+            if not _unhold(c, hold, TaskState.DUE):
+                return False
             subject_id = c.execute(select(t.tasks.c.subject_id).where(t.tasks.c.id == hold.id)).scalar_one()
             c.execute(
                 insert_if_new(
@@ -700,41 +703,47 @@ class Ledger(Recounts, People):
             if hold.kind is TaskKind.RECEIVE_BATCH:
                 c.execute(update(t.deliveries).where(t.deliveries.c.id == subject_id).values(accept_repeat=True))
             _decided(c, hold, "released", who, why)
+            return True
 
-    def decide_exclude(self, hold: Hold, reason: Exclusion, *, who: str, why: str) -> None:
+    def decide_exclude(self, hold: Hold, reason: Exclusion, *, who: str, why: str) -> bool:
         """Do without the held page: it stays in the records, is not delivered and not billed."""
+        page_id = hold.page_id
+        if page_id is None:
+            raise ValueError("only a page can be left out")
         with self.write() as c:
-            if _unhold(c, hold.id, TaskState.DROPPED):
-                page_id = hold.page_id
-                if page_id is None:
-                    raise ValueError("only a page can be left out")
-                self._exclude(c, page_id, reason)
-                _decided(c, hold, reason.value, who, why)
+            if not _unhold(c, hold, TaskState.DROPPED):
+                return False
+            self._exclude(c, page_id, reason)
+            _decided(c, hold, reason.value, who, why)
+            return True
 
-    def deliver_unfilmed(self, hold: Hold, *, who: str, why: str) -> None:
+    def deliver_unfilmed(self, hold: Hold, *, who: str, why: str) -> bool:
         """Deliver an order whose film cannot be planned without filming what is left of it."""
         with self.write() as c:
-            if _unhold(c, hold.id, TaskState.DROPPED):
-                task = c.execute(select(t.tasks).where(t.tasks.c.id == hold.id)).one()
-                add_tasks(c, TaskKind.DELIVER_ORDER, task.order_id, [task.subject_id], round_=task.round)
-                _decided(c, hold, "not filmed", who, why)
+            if not _unhold(c, hold, TaskState.DROPPED):
+                return False
+            task = c.execute(select(t.tasks).where(t.tasks.c.id == hold.id)).one()
+            add_tasks(c, TaskKind.DELIVER_ORDER, task.order_id, [task.subject_id], round_=task.round)
+            _decided(c, hold, "not filmed", who, why)
+            return True
 
-    def drop_delivery(self, hold: Hold, *, who: str, why: str) -> None:
+    def drop_delivery(self, hold: Hold, *, who: str, why: str) -> bool:
         """Do not take a repeated delivery."""
         with self.write() as c:
-            if _unhold(c, hold.id, TaskState.DROPPED):
-                _decided(c, hold, "waived", who, why)
+            if not _unhold(c, hold, TaskState.DROPPED):
+                return False
+            _decided(c, hold, "waived", who, why)
+            return True
 
-    def await_rescan(self, hold: Hold, sentence: str, *, who: str, why: str) -> None:
+    def await_rescan(self, hold: Hold, sentence: str, *, who: str, why: str) -> bool:
         """A person wants a new scan of a held page: it stays held, as `awaiting-rescan`, until one comes."""
         with self.write() as c:
             changed = c.execute(
-                update(t.tasks)
-                .where(t.tasks.c.id == hold.id, t.tasks.c.state == TaskState.HELD)
-                .values(code=AWAITING_RESCAN, sentence=sentence)
+                update(t.tasks).where(_is_held_so(hold)).values(code=AWAITING_RESCAN, sentence=sentence)
             ).rowcount
             if changed:
                 _decided(c, hold, "rescan asked for", who, why)
+            return changed == 1
 
     def record_rescan(self, task: Task, hold: Hold, file: str, source: Sha256, *, who: str) -> PageId:
         """A delivery was the new scan that a held page waits for: it takes the page's place.
@@ -871,12 +880,17 @@ def _free_name(c: Connection, order_id: int, name: str) -> str:
     return candidate
 
 
-def _unhold(c: Connection, task_id: TaskId, state: TaskState) -> bool:
-    """Take a task out of its hold; False when it is held no longer (somebody was quicker)."""
+def _is_held_so(hold: Hold) -> ColumnElement[bool]:
+    """Whether the task is still held for the reason that a person has seen."""
+    return and_(t.tasks.c.id == hold.id, t.tasks.c.state == TaskState.HELD, t.tasks.c.code == hold.code)
+
+
+def _unhold(c: Connection, hold: Hold, state: TaskState) -> bool:
+    """Take a task out of its hold; False when it is not held so any more (somebody was quicker)."""
     return (
         c.execute(
             update(t.tasks)
-            .where(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.HELD)
+            .where(_is_held_so(hold))
             .values(
                 state=state, failures=0, crashes=0, not_before_ms=0, code=null(), sentence=null(), changed_ms=t.now_ms()
             )

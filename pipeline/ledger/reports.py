@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, select
+from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, select, true
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.standing import Standing
@@ -43,6 +43,8 @@ from pipeline.model import (
     WorkOrder,
 )
 
+MOST_HELD_COUNTED = 10_000  # for a screen: more than that is one fault of the machine, not ten thousand decisions
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderReport:
@@ -56,6 +58,16 @@ class OrderReport:
     rolls: Sequence[Roll]
     charges: Sequence[Charge]
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldGroup:
+    """How much of an order is held for one reason, and since when; without an order, of deliveries not taken in."""
+
+    code: str
+    order: str | None
+    held: int
+    since: datetime
 
 
 class Reports(Standing):
@@ -193,12 +205,44 @@ class Reports(Standing):
     def holds(self) -> list[Hold]:
         """Everything that waits for a person, oldest first."""
         with self.read() as c:
-            return _holds(c, literal_column("tasks.state = 'held'"))
+            return _holds(c, literal_column("tasks.state = 'held'"), t.tasks.c.changed_ms, t.tasks.c.id)
+
+    def held_groups(self) -> list[HeldGroup]:
+        """What waits for a person, counted by code and order, the longest wait first.
+
+        Of more than `MOST_HELD_COUNTED` the oldest are counted.
+        """
+        oldest = (
+            select(t.tasks.c.order_id, t.tasks.c.code, t.tasks.c.changed_ms)
+            .where(literal_column("tasks.state = 'held'"))
+            .order_by(t.tasks.c.changed_ms)
+            .limit(MOST_HELD_COUNTED)
+            .subquery()
+        )
+        since_ms = func.min(oldest.c.changed_ms).label("since_ms")
+        with self.read() as c:
+            rows = c.execute(
+                select(oldest.c.code, t.orders.c.number, func.count().label("held"), since_ms)
+                .join(t.orders, t.orders.c.id == oldest.c.order_id, isouter=True)
+                .group_by(oldest.c.code, t.orders.c.number)
+                .order_by(since_ms)
+            )
+            return [
+                HeldGroup(code=row.code or "", order=row.number, held=int(row.held), since=_when(row.since_ms))
+                for row in rows
+            ]
+
+    def some_holds(self, code: str, *, order: str | None = None, after: int = 0, limit: int) -> list[Hold]:
+        """What is held for one reason (of one order), from the first after a number on."""
+        of_order = true() if order is None else t.orders.c.number == order
+        where = and_(literal_column("tasks.state = 'held'"), t.tasks.c.code == code, t.tasks.c.id > after, of_order)
+        with self.read() as c:
+            return _holds(c, where, t.tasks.c.id, limit=limit)
 
     def hold_of(self, task_id: TaskId) -> Hold | None:
         """One hold by the id of its task; None when it is held no longer."""
         with self.read() as c:
-            found = _holds(c, and_(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.HELD))
+            found = _holds(c, and_(t.tasks.c.id == task_id, t.tasks.c.state == TaskState.HELD), t.tasks.c.id)
             return found[0] if found else None
 
     def delivery_outcome(self, delivery_id: DeliveryId) -> str:
@@ -428,7 +472,7 @@ def _rolls(c: Connection, where: Any) -> list[Roll]:
     ]
 
 
-def _holds(c: Connection, where: Any) -> list[Hold]:
+def _holds(c: Connection, where: Any, *by: Any, limit: int | None = None) -> list[Hold]:
     page = and_(t.pages.c.id == t.tasks.c.subject_id, t.tasks.c.kind.in_(tuple(PAGE_TASKS)))
     document = and_(t.documents.c.id == t.tasks.c.subject_id, t.tasks.c.kind == TaskKind.PACKAGE_DOCUMENT)
     delivery = and_(t.deliveries.c.id == t.tasks.c.subject_id, t.tasks.c.kind == TaskKind.RECEIVE_BATCH)
@@ -454,7 +498,8 @@ def _holds(c: Connection, where: Any) -> list[Hold]:
         .join(t.deliveries, delivery, isouter=True)
         .join(t.batches, batch, isouter=True)
         .where(where)
-        .order_by(t.tasks.c.changed_ms, t.tasks.c.id)
+        .order_by(*by)
+        .limit(limit)
     )
     return [
         Hold(

@@ -336,3 +336,22 @@ events = Table(
     Column("detail", Text, nullable=False),
     Index("ix_events_subject", "subject"),
 )
+
+# The chain over the history: one link an event, each over the link before of the same chain. A chain is an order's id,
+# or 0 for what is of no order. Beside the events and not in them, for an event is written once and never touched again.
+links = Table(
+    "links",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("chain", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    UniqueConstraint("chain", "number"),
+)
+
+# Events without a link yet; a trigger (migration 0005) writes a row for every event in its own transaction
+unlinked_events = Table(
+    "unlinked_events",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True, autoincrement=False),
+)

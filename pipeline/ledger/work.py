@@ -494,7 +494,7 @@ def insert_if_new(c: Connection, table: Table, **values: object) -> postgresql.I
 def add_event(
     c: Connection, order_id: int | None, subject: str, kind: str, who: str, outcome: str, **detail: object
 ) -> None:
-    """Write one line of history, in the transaction of the change it tells of."""
+    """Write one line of history, in the transaction of the change it tells of; it is linked a little later."""
     c.execute(
         insert(t.events).values(
             at_ms=t.now_ms(),

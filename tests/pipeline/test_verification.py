@@ -121,6 +121,10 @@ def test_nothing_is_found_where_nothing_is_wrong(home: Path) -> None:
             "UPDATE charges SET quantity = '3', amount_e4 = 3 * unit_price_e4 WHERE fee_code = 'IMG'",
             "WO-1: 3 IMG are charged, 2 were done.",
         ),
+        (
+            "UPDATE events SET who = 'nobody' WHERE id = (SELECT min(id) FROM events WHERE order_id = 1)",
+            "WO-1: line 1 of its history (event 1, order 1) is not as it was written.",
+        ),
         ("INSERT INTO tallies (order_id, name, label, n) VALUES (1, 'PAGE', 'open', 2)", "WO-1: 2 of PAGE are tallied"),
         ("DELETE FROM charges WHERE fee_code = 'IMG'", "WO-1: 0 IMG are charged, 2 were done."),
         ("DELETE FROM billables WHERE page_id = 2", "WO-1 was delivered, but 0 pages are held and 1 are open."),
