@@ -32,6 +32,12 @@ MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
 }
 SEES_HELD = frozenset(MAY_DECIDE)
 SEES_HISTORY = SEES_HELD | {Role.BILLING}
+MEANS = {
+    Decision.RELEASE: "goes on as it is",
+    Decision.RETRY: "is done again",
+    Decision.WAIVE: "is done without, and not billed",
+    Decision.RESCAN: "waits for a new scan",
+}
 HOLDS_A_SCREEN = 20  # with their pictures, about 3 MB
 MOST_ID = (1 << 63) - 1
 _TOO_LATE = "Somebody has decided about this meanwhile. You changed nothing."
@@ -90,6 +96,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             holds=shown,
             more_after=shown[-1].id if len(holds) > len(shown) else None,
             choices=_choices(shown, session.user.role),
+            means=MEANS,
         )
 
     @router.get("/held/{hold_id}/picture")

@@ -164,6 +164,16 @@ def test_many_are_decided_at_once_each_with_its_reason_in_the_history(bureau: Bu
     ] * 2
 
 
+def test_the_return_key_in_the_reason_decides_nothing(bureau: Bureau) -> None:
+    """In a line of text it would press the first button, which is to release."""
+    held_pages(bureau, ["1.tif"])
+    with served(bureau) as client:
+        signed_in(client, bureau, Role.SUPERVISOR)
+        form = client.get("/held", params={"code": CODE}).text.partition('action="/held"')[2]
+    assert set(re.findall(r'<input [^>]*?type="(\w+)"', form)) == {"hidden", "checkbox"}
+    assert '<textarea id="why"' in form
+
+
 def test_nothing_is_decided_without_a_reason_or_a_mark(bureau: Bureau) -> None:
     _, holds = held_pages(bureau, ["1.tif"])
     with served(bureau) as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -155,6 +156,39 @@ def work_off(ledger: Ledger) -> list[Task]:
     while handed := ledger.dispatch("w", 5):
         done += [task for _, task_id, attempt in handed if (task := run_hint(ledger, task_id, attempt))]
     return done
+
+
+def work_off_together(ledger: Ledger, beside: Callable[[], object]) -> None:
+    """Four workers do all there is while two threads do something else over and over; no thread may fail or hang."""
+    all_done = threading.Event()
+    faults: list[BaseException] = []
+
+    def work(owner: str) -> None:
+        while ledger.unfinished():
+            for _, task_id, attempt in ledger.dispatch(owner, 2):
+                run_hint(ledger, task_id, attempt, owner)
+
+    def repeat() -> None:
+        while not all_done.is_set():
+            beside()
+
+    def safely(do: Callable[..., None], *arguments: str) -> None:
+        try:
+            do(*arguments)
+        except BaseException as error:
+            faults.append(error)
+
+    workers = [threading.Thread(target=safely, args=(work, owner)) for owner in "abcd"]
+    others = [threading.Thread(target=safely, args=(repeat,)) for _ in range(2)]
+    for thread in (*workers, *others):
+        thread.start()
+    for thread in workers:
+        thread.join(120)
+    all_done.set()
+    for thread in others:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in (*workers, *others))
+    assert faults == []
 
 
 def downgrade_to(ledger: Ledger, revision: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +12,7 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.history import HistoryLine, link_hash
 from pipeline.ledger.work import add_event
 from pipeline.model import WorkOrder
-from tests.pipeline.by_hand import downgrade_to, open_order, receive, run_hint, work_off
+from tests.pipeline.by_hand import downgrade_to, open_order, receive, work_off, work_off_together
 
 REFUSING = {
     "sqlite": ("events_no_update", "events_no_delete", "links_no_update", "links_no_delete"),
@@ -105,41 +103,7 @@ def test_links_cannot_be_changed(ledger: Ledger, worked: WorkOrder) -> None:
 def test_four_writers_of_one_order_and_two_that_link_make_one_chain(ledger: Ledger) -> None:
     order = open_order(ledger)
     receive(ledger, order, 40)
-    all_done = threading.Event()
-    faults: list[BaseException] = []
-
-    def safely(do: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                do()
-            except BaseException as error:
-                faults.append(error)
-
-        return run
-
-    def work(owner: str) -> Callable[[], None]:
-        def do() -> None:
-            while ledger.unfinished():
-                for _, task_id, attempt in ledger.dispatch(owner, 2):
-                    run_hint(ledger, task_id, attempt, owner)
-
-        return do
-
-    def link() -> None:
-        while not all_done.is_set():
-            ledger.link_events()
-
-    writers = [threading.Thread(target=safely(work(owner))) for owner in "abcd"]
-    linkers = [threading.Thread(target=safely(link)) for _ in range(2)]
-    for thread in (*writers, *linkers):
-        thread.start()
-    for thread in writers:
-        thread.join(120)
-    all_done.set()
-    for thread in linkers:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in (*writers, *linkers))
-    assert faults == []
+    work_off_together(ledger, beside=ledger.link_events)
     ledger.link_events()
     numbers = sorted(line.number or 0 for line in lines(ledger, order))
     assert numbers == list(range(1, len(numbers) + 1))

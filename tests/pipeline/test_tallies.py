@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +10,7 @@ from sqlalchemy import text
 from pipeline.ledger import Ledger
 from pipeline.ledger.standing import finishing_s
 from pipeline.model import Exclusion, Priority, TaskKind
-from tests.pipeline.by_hand import downgrade_to, finish, open_order, receive, run_hint, work_off
+from tests.pipeline.by_hand import downgrade_to, finish, open_order, receive, run_hint, work_off, work_off_together
 
 
 def _rows(ledger: Ledger) -> int:
@@ -70,45 +68,15 @@ def test_the_floor_is_what_the_rows_say_at_every_step_and_folding_changes_nothin
 def test_four_writers_and_two_that_fold_count_every_page_once(ledger: Ledger) -> None:
     for _ in range(2):
         receive(ledger, open_order(ledger), 30)
-    all_done = threading.Event()
-    faults: list[BaseException] = []
-
-    def safely(do: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                do()
-            except BaseException as error:
-                faults.append(error)
-
-        return run
-
-    def work(owner: str) -> Callable[[], None]:
-        def do() -> None:
-            while ledger.unfinished():
-                for _, task_id, attempt in ledger.dispatch(owner, 2):
-                    run_hint(ledger, task_id, attempt, owner)
-
-        return do
 
     def fold() -> None:
-        while not all_done.is_set():
-            ledger.fold_tallies()
-            floor = ledger.floor()
-            assert floor.pages.received == 60
-            assert floor.faults == ()
-            assert all(n >= 0 for states in floor.kinds.values() for n in states.values())
+        ledger.fold_tallies()
+        floor = ledger.floor()
+        assert floor.pages.received == 60
+        assert floor.faults == ()
+        assert all(n >= 0 for states in floor.kinds.values() for n in states.values())
 
-    writers = [threading.Thread(target=safely(work(owner))) for owner in "abcd"]
-    folders = [threading.Thread(target=safely(fold)) for _ in range(2)]
-    for thread in (*writers, *folders):
-        thread.start()
-    for thread in writers:
-        thread.join(120)
-    all_done.set()
-    for thread in folders:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in (*writers, *folders))
-    assert faults == []
+    work_off_together(ledger, beside=fold)
     assert ledger.tally_faults() == []
     assert ledger.floor().pages.billable == 60
 
