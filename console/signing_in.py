@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
+from console.words import shown_in_templates
 from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.ledger import Session
@@ -23,6 +24,7 @@ FORM_COOKIE = "platen_form"  # for the one form that is given before anybody is 
 SEES_FLOOR = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.BILLING, Role.AUDITOR})
 
 templates = Jinja2Templates(TEMPLATES)
+templates.env.finalize = shown_in_templates
 Text = Annotated[str, Form(max_length=1000)]
 
 
@@ -97,8 +99,8 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.get("/sign-in")
     def sign_in_form(request: Request) -> Response:
-        if door.session(request) is not None:
-            return RedirectResponse("/", 303)
+        if (session := door.session(request)) is not None:
+            return RedirectResponse(_first_page(session), 303)
         return _sign_in_form(request, bureau)
 
     @router.post("/sign-in")
@@ -110,14 +112,15 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             token = people.sign_in(bureau, name, password, address=address)
         except people.SignInRefused as error:
             return _sign_in_form(request, bureau, said=str(error), name=name, status=403)
-        answer = RedirectResponse("/", 303)
+        session = bureau.ledger.session(people.token_digest(token))
+        answer = RedirectResponse("/" if session is None else _first_page(session), 303)
         _set_cookie(request, answer, SESSION_COOKIE, token)
         answer.delete_cookie(FORM_COOKIE)
         return answer
 
     @router.post("/sign-out")
     def sign_out(request: Request, form_token: Text) -> Response:
-        _check_form(door.somebody(request), form_token)
+        check_form(door.somebody(request), form_token)
         bureau.ledger.close_session(people.token_digest(request.cookies[SESSION_COOKIE]))
         answer = RedirectResponse("/sign-in", 303)
         answer.delete_cookie(SESSION_COOKIE)
@@ -130,7 +133,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     @router.post("/password")
     def password(request: Request, form_token: Text, old: Text, new: Text) -> Response:
         session = door.somebody(request)
-        _check_form(session, form_token)
+        check_form(session, form_token)
         address = request.client.host if request.client is not None else ""
         try:
             people.change_password(bureau, session.user, old, new, address=address)
@@ -159,6 +162,10 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     app.include_router(router)
 
 
+def _first_page(session: Session) -> str:
+    return "/" if session.user.role in SEES_FLOOR else "/orders"
+
+
 def _sign_in_form(request: Request, bureau: Bureau, *, said: str = "", name: str = "", status: int = 200) -> Response:
     form_token = secrets.token_urlsafe(people.TOKEN_BYTES)
     answer = show(request, bureau, "sign_in.html", status=status, said=said, name=name, form_token=form_token)
@@ -180,7 +187,7 @@ def _set_cookie(request: Request, answer: Response, name: str, value: str) -> No
     answer.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
 
 
-def _check_form(session: Session, form_token: str) -> None:
+def check_form(session: Session, form_token: str) -> None:
     """Raises NotAllowed unless the form was given by this console to this session."""
     if not _same(form_token, session.form_token):
         raise NotAllowed("That form was not given to you by this console. Go back and try again.")

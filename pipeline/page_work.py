@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pipeline.measures import timed
@@ -26,6 +27,8 @@ from stages.reading_copy import reading_copy
 from stages.second_reading import FEW_WORDS, best_of, read_again, without_ink
 from stages.separators import Settings as SeparatorSettings
 from stages.separators import separators
+
+SMALL_QUALITY = 75  # of WebP: to find and compare pages by; who judges a page opens the page itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,18 @@ class PictureJob:
     prepared: Path
     dpi: float
     to_scan: Places
+    out: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallPictureJob:
+    """What drawing a page small takes: a scan is read as `read` says, a prepared page (None) at its `dpi`."""
+
+    file: Path
+    page_index: int
+    read: ReadSettings | None
+    dpi: float | None
+    edge_px: int
     out: Path
 
 
@@ -313,6 +328,17 @@ def write_picture(job: PictureJob) -> None:
     scan = read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
     shown = before_and_after(scan, read_page_file(job.prepared, dpi=job.dpi), job.to_scan)
     Image.fromarray(shown.pixels).save(job.out, format="PNG", dpi=(shown.dpi, shown.dpi))
+
+
+def write_small_picture(job: SmallPictureJob) -> None:
+    """Write a page as WebP, its longer edge at most `edge_px`."""
+    if job.read is None:
+        page = read_page_file(job.file, dpi=job.dpi)
+    else:
+        page = read_page(job.file, job.page_index, job.read.model_copy(update={"min_dpi": None}))
+    image = Image.fromarray(np.asarray(page.pixels if page.is_colour else page.grey(), dtype=np.uint8))
+    image.thumbnail((job.edge_px, job.edge_px), Image.Resampling.BOX)
+    image.save(job.out, format="WEBP", quality=SMALL_QUALITY)
 
 
 def ticket_on(path: Path) -> str:
