@@ -250,7 +250,7 @@ class Lookups(Standing):
                 .order_by(t.events.c.id)
                 .limit(EVENTS_OF_PAGE)
             ).all()
-            return _events(rows, {})
+            return _events(rows, _names_of(c, {row.subject for row in rows}))
 
     def page_squares(self, batch_id: BatchId, *, after: int = 0) -> list[PageSquare]:
         """Pages of a batch in their order: all of the places of one screen, which come after the place `after`."""
