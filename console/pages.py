@@ -21,7 +21,7 @@ from stages.errors import Refusal
 from stages.page_image import TextLayer
 
 PICTURES_AT_ONCE = 2  # each takes a child of the sandbox, and the floor works beside
-DOUBTFUL_BELOW = 0.7  # a word read with less confidence is marked; Tesseract's sure words have 0.9 and more
+DOUBTFUL_BELOW = 0.7  # a word read with less confidence is marked for the eye; nothing is decided by it
 MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
 MOST_VALUES = 12  # of a reading that is a list; a page goes through fewer stages
 LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
