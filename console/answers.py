@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
 from pipeline.backup import BackedUp
-from pipeline.billing import charges, load_rate_card
+from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
 from pipeline.ledger.history import HistoryLine
@@ -78,7 +77,7 @@ def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
             for roll in report.rolls
         ],
         "charges": [charge_line(line) for line in report.charges],
-        "charges_so_far": [charge_line(line) for line in _charges_so_far(bureau, report)],
+        "charges_so_far": [charge_line(line) for line in charges_so_far(bureau, order, report.usage, report.charges)],
         "deliveries": order.deliveries,
         "package": order.package,
     }
@@ -227,12 +226,3 @@ def backed_up_answer(backed_up: BackedUp) -> dict[str, Any]:
         "folders": backed_up.folders,
         "faults": list(backed_up.faults),
     }
-
-
-def _charges_so_far(bureau: Bureau, report: OrderReport) -> list[Charge]:
-    """What the next statement would charge if the order were delivered today."""
-    profile = bureau.profile_of(report.order)
-    card = load_rate_card(bureau.settings.profiles / "rates", report.order.customer, profile.billing.rate_card)
-    return charges(
-        report.usage, report.charges, card, on=datetime.now(UTC).date(), delivery=report.order.deliveries + 1
-    )

@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
+from console.words import shown_in_templates
 from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.ledger import Session
@@ -23,6 +24,7 @@ FORM_COOKIE = "platen_form"  # for the one form that is given before anybody is 
 SEES_FLOOR = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.BILLING, Role.AUDITOR})
 
 templates = Jinja2Templates(TEMPLATES)
+templates.env.finalize = shown_in_templates
 Text = Annotated[str, Form(max_length=1000)]
 
 
@@ -97,8 +99,8 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.get("/sign-in")
     def sign_in_form(request: Request) -> Response:
-        if door.session(request) is not None:
-            return RedirectResponse("/", 303)
+        if (session := door.session(request)) is not None:
+            return RedirectResponse(_first_page(session), 303)
         return _sign_in_form(request, bureau)
 
     @router.post("/sign-in")
@@ -110,7 +112,8 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             token = people.sign_in(bureau, name, password, address=address)
         except people.SignInRefused as error:
             return _sign_in_form(request, bureau, said=str(error), name=name, status=403)
-        answer = RedirectResponse("/", 303)
+        session = bureau.ledger.session(people.token_digest(token))
+        answer = RedirectResponse("/" if session is None else _first_page(session), 303)
         _set_cookie(request, answer, SESSION_COOKIE, token)
         answer.delete_cookie(FORM_COOKIE)
         return answer
@@ -157,6 +160,10 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.include_router(router)
+
+
+def _first_page(session: Session) -> str:
+    return "/" if session.user.role in SEES_FLOOR else "/orders"
 
 
 def _sign_in_form(request: Request, bureau: Bureau, *, said: str = "", name: str = "", status: int = 200) -> Response:

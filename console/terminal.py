@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ from rich.table import Table
 from console import answers
 from console.doctor import examined
 from console.history_file import history_csv, history_lines
+from console.words import shown
 from pipeline import logs, people, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.backup import back_up
@@ -38,9 +39,10 @@ from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
-from pipeline.intake import is_junk, ticket_for, was_taken
+from pipeline.intake import ticket_for, was_taken
 from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
 from pipeline.model import QUEUES, Hold, Priority, Role, Service
+from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
@@ -55,7 +57,6 @@ from workers.signals import told_to_stop
 
 HELD_EXIT = 3
 LOCAL_HOST = "127.0.0.1"  # whoever wants the console to be seen from elsewhere says so
-MOST_PAGES = 1_000_000_000
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
 app = typer.Typer(
@@ -194,7 +195,7 @@ def convert(
         if converted.pdf is not None:
             out.print(f"{converted.pdf}: {len(converted.pages)} pages, PDF/A-{converted.flavour}")
         for held in converted.held:
-            err.print(_shown(f"Held: {held.file}, page {held.page_number}: {held.sentence}"), markup=False)
+            err.print(shown(f"Held: {held.file}, page {held.page_number}: {held.sentence}"), markup=False)
     if converted.held:
         raise typer.Exit(HELD_EXIT)
 
@@ -214,32 +215,24 @@ def order_open(
     as_json: Json = False,
 ) -> None:
     """Open a work order."""
-    for what, name in (("customer", customer), ("number", number or "x")):
-        if not _is_name(name):
-            raise typer.BadParameter(
-                f"{what}: a letter or digit, then letters, digits, '.', '_' and '-', at most 40, is {name!r}"
-            )
-    if is_junk(number or ""):
-        raise typer.BadParameter(f"number: the inbox passes by folders with a name like {number!r}; choose another")
     with _bureau() as bureau:
-        chosen = bureau.profiles.get(profile)
-        if chosen is None:
-            raise typer.BadParameter(f"there is no profile {profile!r}; there are {', '.join(bureau.profiles)}")
-        order = bureau.ledger.open_order(
-            customer=customer,
-            profile=chosen,
-            services=frozenset(service or [Service.IMAGING]),
-            priority=priority,
-            year=datetime.now(UTC).year,
-            who=_who(),
-            number=number,
-            title=title,
-            series=series,
-            due=None if due is None else date(due.year, due.month, due.day),
-            expect_pages=expect_pages,
-            boxes=tuple(box or ()),
-        )
-        (bureau.settings.folder("inbox") / order.number).mkdir(exist_ok=True)
+        try:
+            order = open_order(
+                bureau,
+                customer=customer,
+                profile=profile,
+                services=service or [],
+                priority=priority,
+                who=_who(),
+                number=number,
+                title=title,
+                series=series,
+                due=None if due is None else date(due.year, due.month, due.day),
+                expect_pages=expect_pages,
+                boxes=tuple(box or ()),
+            )
+        except BadOrder as error:
+            raise typer.BadParameter(str(error)) from error
         if as_json:
             _print_json(answers.order_line(order))
         else:
@@ -772,7 +765,7 @@ def verify_all(as_json: Json = False) -> None:
         _print_json(answers.verified_answer(verified))
     else:
         for sentence in (*verified.told, *verified.faults):
-            out.print(_shown(sentence), markup=False)
+            out.print(shown(sentence), markup=False)
         out.print(
             f"{verified.orders} orders, {verified.pages} pages, {verified.files} files, {verified.packages} packages: "
             f"{len(verified.faults) or 'no'} faults"
@@ -796,7 +789,7 @@ def backup(
         _print_json(answers.backed_up_answer(backed_up))
     else:
         for fault in backed_up.faults:
-            out.print(_shown(fault), markup=False)
+            out.print(shown(fault), markup=False)
         out.print(
             f"{backed_up.ledger}: new are {backed_up.files} files ({backed_up.size_bytes} bytes) and "
             f"{backed_up.folders} folders of packages and films",
@@ -828,7 +821,7 @@ def user_add(
     as_json: Json = False,
 ) -> None:
     """Let somebody sign in; the password that is told works once."""
-    if not _is_name(name):
+    if not is_name(name):
         raise typer.BadParameter(f"name: a letter or digit, then letters, digits, '.', '_' and '-', is {name!r}")
     if (role is Role.AGENCY) != (customer is not None):
         raise typer.BadParameter("an agency's user has a customer, and no other has one")
@@ -1016,7 +1009,7 @@ def _print_hold(hold: dict[str, Any]) -> None:
         )
         if text
     )
-    out.print(f"{hold['id']}  {hold['code']}  {_shown(place)}\n    {_shown(hold['sentence'])}", markup=False)
+    out.print(f"{hold['id']}  {hold['code']}  {shown(place)}\n    {shown(hold['sentence'])}", markup=False)
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -1032,14 +1025,9 @@ def _print_json(answer: object) -> None:
     sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=1) + "\n")
 
 
-def _shown(text: str) -> str:
-    """Text from outside, without what a terminal would take for an instruction."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
 def _safe(text: str) -> str:
     """Text from outside, without what a terminal or the table would take for an instruction."""
-    return escape(_shown(text))
+    return escape(shown(text))
 
 
 def _plain(error: Exception) -> str:
@@ -1051,10 +1039,6 @@ def _who() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return f"user {os.getuid()}"
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= 40 and text.isascii() and all(c.isalnum() or c in "._-" for c in text) and text[0].isalnum()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.floor_page import FloorLook
 from console.held_pages import add_held
 from console.metrics import Recount, metrics_text
+from console.orders import add_orders
+from console.pages import add_pages
 from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
 from pipeline.bureau import Bureau
 
@@ -63,6 +65,8 @@ def create_app(bureau: Bureau) -> FastAPI:
     add_signing_in(app, bureau, door)
     _add_floor(app, bureau, door)
     add_held(app, bureau, door)
+    add_orders(app, bureau, door)
+    add_pages(app, bureau, door)
 
     @app.get("/healthz")
     def health() -> Response:

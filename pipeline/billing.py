@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.model import Charge, Usage
+from pipeline.bureau import Bureau
+from pipeline.model import Charge, Usage, WorkOrder
 from stages.errors import Refusal
 
 _CENT = Decimal("0.01")
@@ -133,6 +134,17 @@ def charges(usage: Usage, charged: Sequence[Charge], card: RateCard, *, on: date
                 )
             )
     return lines
+
+
+def charges_so_far(bureau: Bureau, order: WorkOrder, usage: Usage, charged: Sequence[Charge]) -> list[Charge]:
+    """What the next statement would charge if the order were delivered today.
+
+    Raises:
+        BadRateCard: the customer's card cannot be used.
+    """
+    profile = bureau.profile_of(order)
+    card = load_rate_card(bureau.settings.profiles / "rates", order.customer, profile.billing.rate_card)
+    return charges(usage, charged, card, on=datetime.now(UTC).date(), delivery=order.deliveries + 1)
 
 
 def units(usage: Usage, fee: Fee) -> Decimal:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pipeline.measures import timed
@@ -29,6 +30,7 @@ from stages.separators import separators
 
 PICTURE_PX = 1600  # the longer side of a page that is looked at: body text of A4 can just be read
 PICTURE_QUALITY = 80
+SMALL_QUALITY = 75  # of WebP: to find and compare pages by; who judges a page opens the page itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,18 @@ class PictureJob:
     prepared: Path
     dpi: float
     to_scan: Places
+    out: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallPictureJob:
+    """What drawing a page small takes: a scan is read as `read` says, a prepared page (None) at its `dpi`."""
+
+    file: Path
+    page_index: int
+    read: ReadSettings | None
+    dpi: float | None
+    edge_px: int
     out: Path
 
 
@@ -324,6 +338,17 @@ def write_scan_picture(scan: Path, page_index: int, read: ReadSettings, out: Pat
     picture = Image.fromarray(page.pixels if page.is_colour else page.grey())
     picture.thumbnail((PICTURE_PX, PICTURE_PX))
     picture.save(out, format="JPEG", quality=PICTURE_QUALITY)
+
+
+def write_small_picture(job: SmallPictureJob) -> None:
+    """Write a page as WebP, its longer edge at most `edge_px`."""
+    if job.read is None:
+        page = read_page_file(job.file, dpi=job.dpi)
+    else:
+        page = read_page(job.file, job.page_index, job.read.model_copy(update={"min_dpi": None}))
+    image = Image.fromarray(np.asarray(page.pixels if page.is_colour else page.grey(), dtype=np.uint8))
+    image.thumbnail((job.edge_px, job.edge_px), Image.Resampling.BOX)
+    image.save(job.out, format="WEBP", quality=SMALL_QUALITY)
 
 
 def ticket_on(path: Path) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.history import History
+from pipeline.ledger.lookups import Lookups
 from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
@@ -73,7 +74,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, People, History):
+class Ledger(Recounts, Lookups, People, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -93,6 +94,7 @@ class Ledger(Recounts, People, History):
         due: date | None = None,
         expect_pages: int | None = None,
         boxes: tuple[str, ...] = (),
+        why: str = "",
     ) -> WorkOrder:
         """Open a work order; without a number it gets the next of the year, `WO-2026-0001`.
 
@@ -127,10 +129,13 @@ class Ledger(Recounts, People, History):
                 ).scalar_one()
             except IntegrityError as error:
                 raise OrderNotOpen(f"There is a work order {number} already.") from error
-            add_event(c, order_id, f"order {order_id}", "opened", who, "done", profile=profile.name, customer=customer)
+            add_event(
+                c, order_id, f"order {order_id}", "opened", who, "done",
+                profile=profile.name, customer=customer, why=why,
+            )  # fmt: skip
             return order_from(c, order_id)
 
-    def close_order(self, number: str, *, who: str) -> WorkOrder:
+    def close_order(self, number: str, *, who: str, why: str = "") -> WorkOrder:
         """Take no more batches; when everything is finished the order is filmed and packaged.
 
         Closing a closed order again changes nothing.
@@ -146,11 +151,11 @@ class Ledger(Recounts, People, History):
             if not c.scalar(select(exists().where(t.batches.c.order_id == order.id))):
                 raise OrderNotOpen(f"Nothing has been received for {number}, so there is nothing to close and deliver.")
             _set_status(c, order.id, OrderStatus.CLOSED)
-            add_event(c, order.id, f"order {order.id}", "closed", who, "done")
+            add_event(c, order.id, f"order {order.id}", "closed", who, "done", why=why)
             self._when_items_done(c, order.id)
             return order_from(c, order.id)
 
-    def reopen_order(self, number: str, *, who: str) -> WorkOrder:
+    def reopen_order(self, number: str, *, who: str, why: str = "") -> WorkOrder:
         """Take batches again. What was delivered stays delivered; closing again makes a further package.
 
         Raises:
@@ -173,7 +178,7 @@ class Ledger(Recounts, People, History):
             ):
                 raise OrderNotOpen(f"{number} is being filmed or packaged at this moment; reopen it when that is done.")
             _set_status(c, order.id, OrderStatus.OPEN)
-            add_event(c, order.id, f"order {order.id}", "reopened", who, "done")
+            add_event(c, order.id, f"order {order.id}", "reopened", who, "done", why=why)
             return order_from(c, order.id)
 
     # --- deliveries and batches ----------------------------------------------------------------------------------

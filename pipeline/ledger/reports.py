@@ -156,7 +156,7 @@ class Reports(Standing):
     def page(self, page_id: PageId) -> Page:
         """A page by id."""
         with self.read() as c:
-            return _page(c.execute(select(t.pages).where(t.pages.c.id == page_id)).one())
+            return page_from(c.execute(select(t.pages).where(t.pages.c.id == page_id)).one())
 
     def pages_of_batch(self, batch_id: BatchId) -> list[Page]:
         """The pages of a batch in their order, pages that were left out included."""
@@ -171,7 +171,7 @@ class Reports(Standing):
             rows = c.execute(
                 select(t.pages).where(where).order_by(t.pages.c.batch_id, t.pages.c.sequence, t.pages.c.revision)
             )
-            return [_page(row) for row in rows]
+            return [page_from(row) for row in rows]
 
     def document(self, document_id: DocumentId) -> Document:
         """A document by id."""
@@ -228,7 +228,7 @@ class Reports(Standing):
                 .order_by(since_ms)
             )
             return [
-                HeldGroup(code=row.code or "", order=row.number, held=int(row.held), since=_when(row.since_ms))
+                HeldGroup(code=row.code or "", order=row.number, held=int(row.held), since=moment(row.since_ms))
                 for row in rows
             ]
 
@@ -257,7 +257,7 @@ class Reports(Standing):
             return [
                 Event(
                     id=row.id,
-                    at=_when(row.at_ms),
+                    at=moment(row.at_ms),
                     order_id=None if row.order_id is None else OrderId(row.order_id),
                     subject=row.subject,
                     kind=row.kind,
@@ -312,7 +312,7 @@ def order_from(c: Connection, order_id: int) -> WorkOrder:
         due=None if row.due is None else date.fromisoformat(row.due),
         expect_pages=row.expect_pages,
         boxes=tuple(json.loads(row.boxes)),
-        opened_at=_when(row.opened_ms),
+        opened_at=moment(row.opened_ms),
         deliveries=row.deliveries,
         package=row.package,
         items_left=row.items_left,
@@ -417,6 +417,11 @@ def _usage(c: Connection, order_id: int) -> Usage:
     )
 
 
+def public_id(order_number: str, batch_id: int, sequence: int) -> str:
+    """What people and file names call a document."""
+    return f"{order_number}-B{batch_id:05d}-D{sequence:04d}"
+
+
 def _documents(c: Connection, where: Any) -> list[Document]:
     pages = (
         select(
@@ -438,7 +443,7 @@ def _documents(c: Connection, where: Any) -> list[Document]:
     return [
         Document(
             id=DocumentId(row.id),
-            public_id=f"{row.number}-B{row.batch_id:05d}-D{row.sequence:04d}",
+            public_id=public_id(row.number, row.batch_id, row.sequence),
             order_id=OrderId(row.order_id),
             batch_id=BatchId(row.batch_id),
             sequence=row.sequence,
@@ -511,7 +516,7 @@ def _holds(c: Connection, where: Any, *by: Any, limit: int | None = None) -> lis
             page_number=row.sequence,
             code=row.code or "",
             sentence=row.sentence or "",
-            since=_when(row.changed_ms),
+            since=moment(row.changed_ms),
             page_id=None if row.page_id is None else PageId(row.page_id),
         )
         for row in rows
@@ -524,13 +529,14 @@ def _batch(row: Row[Any]) -> Batch:
         order_id=OrderId(row.order_id),
         name=row.name,
         digest=row.digest,
-        received_at=_when(row.received_ms),
+        received_at=moment(row.received_ms),
         assembled=row.assembled,
         seal=row.seal,
     )
 
 
-def _page(row: Row[Any]) -> Page:
+def page_from(row: Row[Any]) -> Page:
+    """A page from a row that has all columns of its table."""
     return Page(
         id=PageId(row.id),
         order_id=OrderId(row.order_id),
@@ -551,5 +557,6 @@ def _page(row: Row[Any]) -> Page:
     )
 
 
-def _when(milliseconds: int) -> datetime:
+def moment(milliseconds: int) -> datetime:
+    """A time of the ledger as everybody else keeps it."""
     return datetime.fromtimestamp(milliseconds / 1000.0, tz=UTC)

@@ -1,0 +1,129 @@
+"""The screens of pages: those of a batch as thumbnails, and each before and after, with its text and history."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import FileResponse
+
+from console.orders import EVERYBODY, NotThere, may_see, number_in, order_for
+from console.signing_in import SEES_FLOOR, Doorkeeper, show
+from console.words import detail_of, outcome_of
+from pipeline.bureau import Bureau
+from pipeline.ledger import Session
+from pipeline.ledger.lookups import PAGES_A_SCREEN, PageLook
+from pipeline.model import Page, Readings
+from pipeline.pictures import Edge, picture_of_page, picture_of_scan
+from stages.errors import Refusal
+from stages.page_image import TextLayer
+
+PICTURES_AT_ONCE = 2  # each takes a child of the sandbox, and the floor works beside
+DOUBTFUL_BELOW = 0.7  # a word read with less confidence is marked for the eye; nothing is decided by it
+MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
+MOST_VALUES = 12  # of a reading that is a list; a page goes through fewer stages
+LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
+# what a picture is made from is in its address, so that it can be kept; but by nobody else than who may see it
+KEPT = {"cache-control": "private, max-age=31536000, immutable"}
+
+
+def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
+    """Add the screens of pages, and their pictures."""
+    router = APIRouter()
+    at_once = CapacityLimiter(PICTURES_AT_ONCE)
+
+    @router.get("/orders/{number}/batches/{batch_id}")
+    def batch(request: Request, number: str, batch_id: str, after: str = "") -> Response:
+        session = door.one_of(request, EVERYBODY)
+        order = order_for(bureau, session, number).order
+        look = bureau.ledger.batch_look(order.id, number_in(batch_id))
+        if look is None:
+            raise NotThere
+        first = number_in(after or "0")
+        last = first + PAGES_A_SCREEN
+        return show(
+            request, bureau, "batch.html",
+            session=session, here="orders", order=order, batch=look,
+            squares=bureau.ledger.page_squares(look.id, after=first),
+            first=first, last=last if last < look.sheets else None,
+        )  # fmt: skip
+
+    @router.get("/pages/{page_id}")
+    def page(request: Request, page_id: str) -> Response:
+        session = door.one_of(request, EVERYBODY)
+        look = _look(bureau, session, page_id)
+        sees_history = session.user.role in SEES_FLOOR
+        history = bureau.ledger.history_of_page(look.page.id) if sees_history else []
+        text, fault = _text_of(bureau, look.page)
+        return show(
+            request, bureau, "page.html",
+            session=session, here="orders", look=look, page=look.page,
+            lines=() if text is None else text.lines[:MOST_LINES], has_text=text is not None,
+            lines_left=0 if text is None else max(0, len(text.lines) - MOST_LINES), fault=fault,
+            doubtful_below=DOUBTFUL_BELOW, readings=_readings_shown(look.page.readings),
+            sees_history=sees_history, history=[(event, detail_of(event), outcome_of(event)) for event in history],
+        )  # fmt: skip
+
+    def picture(request: Request, page_id: str, kind: str, version: str) -> Response:
+        session = door.one_of(request, EVERYBODY)
+        page = _look(bureau, session, page_id).page
+        try:
+            if kind == "scan":
+                made, place = f"{page.source}-{page.index_in_file}", picture_of_scan(bureau, page, Edge.VIEW)
+            else:
+                edge = Edge.VIEW if kind == "page" else Edge.THUMBNAIL
+                made, place = _made_from(page), picture_of_page(bureau, page, edge)
+        except Refusal as refusal:
+            return Response(f"{refusal.sentence}\n", 404, media_type="text/plain")
+        return _sent(place, is_kept=version == made)
+
+    @router.get("/pages/{page_id}/{kind}.webp")
+    async def pictures(request: Request, page_id: str, kind: str, v: str = "") -> Response:
+        if kind not in ("thumbnail", "page", "scan"):
+            raise NotThere
+        # in threads of their own: pictures that wait for the sandbox hold nobody else's page up
+        return await to_thread.run_sync(partial(picture, request, page_id, kind, v), limiter=at_once)
+
+    app.include_router(router)
+
+
+def _look(bureau: Bureau, session: Session, page_id: str) -> PageLook:
+    look = bureau.ledger.page_look(number_in(page_id))
+    if look is None or not may_see(session, look.order.customer):
+        raise NotThere
+    return look
+
+
+def _made_from(page: Page) -> str:
+    """As the ledger's `PageSquare.picture`."""
+    return f"{page.prepared or page.source}-{page.index_in_file}"
+
+
+def _sent(place: Path, *, is_kept: bool) -> Response:
+    return FileResponse(place, media_type="image/webp", headers=KEPT if is_kept else {"cache-control": "no-store"})
+
+
+def _text_of(bureau: Bureau, page: Page) -> tuple[TextLayer | None, str]:
+    """What was read on the page, if it was; and why it cannot be shown."""
+    if page.text is None:
+        return None, ""
+    try:
+        return TextLayer.from_json(bureau.store.read(page.text)), ""
+    except Refusal as refusal:
+        return None, refusal.sentence
+
+
+def _readings_shown(readings: Readings) -> list[tuple[str, str]]:
+    return [(name, _value_shown(value)) for name, value in sorted(readings.items())]
+
+
+def _value_shown(value: object) -> str:
+    if isinstance(value, list):
+        more = f" and {len(value) - MOST_VALUES} more" if len(value) > MOST_VALUES else ""
+        return (", ".join(map(str, value[:MOST_VALUES])) or "none") + more
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = "" if value is None else str(value)
+    return (text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} …") or "–"
