@@ -116,7 +116,7 @@ class Recounts(Reports):
             return int(
                 c.execute(
                     select(func.count()).where(
-                        t.tasks.c.state.in_((TaskState.SENT, TaskState.RUNNING)),
+                        literal_column("tasks.state IN ('sent', 'running')"),
                         or_(t.tasks.c.owner.is_(None), t.tasks.c.owner.not_in(living)),
                         last_ms < t.now_ms() - older_than_ms,
                     )
