@@ -59,7 +59,7 @@ def run() -> None:
         name = f"{broker}, {database}"
         if os.environ.get("BENCH_SETUPS", "") in name:
             rows.append(_row(name, jobs, _result(jobs, database, broker, seed=SEED), undisturbed))
-            print(f"{name}: done\n", flush=True)
+            print(" | ".join(rows[-1]) + "\n", flush=True)  # a long run may be cut
     print(
         f"{pages} pages in {sum(len(job.documents) for job in jobs)} documents of {len(jobs)} orders, {WORKERS} workers"
     )
