@@ -9,8 +9,7 @@ from sqlalchemy import text
 
 from pipeline.ledger import Ledger
 from pipeline.model import ReceivedPage
-from pipeline.settings import Settings
-from pipeline.store import Store
+from pipeline.store import FolderStore
 from tests.servers import Server
 from tests.whole.chaos import Processes
 from tests.whole.home import Home, drop_small_pages, wait_until
@@ -66,7 +65,7 @@ def rush(folder: Path, *, due: int, database_url: str = "", broker: Server | Non
 def _wait_in_line(ledger: Ledger, home: Home, folder: Path, due: int) -> None:
     """Take in a batch of so many pages, all of the same scan."""
     drop_small_pages(folder / "scan", 1)
-    source = Store(Settings(home=home.folder).store_folder).put_file(next((folder / "scan").iterdir()))
+    source = FolderStore(home.folder / "store").put_file(next((folder / "scan").iterdir()))
     order = ledger.order("BIG")
     assert order is not None
     delivery_id, task_id = ledger.announce_delivery(
