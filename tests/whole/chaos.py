@@ -5,6 +5,7 @@ The processes are those of `docker-compose.yml`, started again when they end, as
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -182,7 +183,16 @@ class FailingBureau:
                 write_document(scratch / f"{number + 1:04d}.tif", f"{job.number} {number + 1}", job.documents[number])
             scratch.rename(folder)
 
-    def run(self, jobs: list[Job], *, workers: int, seed: int | None, pause_s: float, time_limit_s: float) -> Chaos:
+    def run(
+        self,
+        jobs: list[Job],
+        *,
+        workers: int,
+        seed: int | None,
+        pause_s: float,
+        time_limit_s: float,
+        fail_for_s: float = math.inf,
+    ) -> Chaos:
         """Drop everything; let things fail every `pause_s` on average (if there is a seed) till all is delivered."""
         chaos, moments = Chaos(), random.Random(seed)
         begin = time.monotonic()
@@ -196,7 +206,8 @@ class FailingBureau:
             while not self._all_delivered(jobs, to_close, chaos):
                 assert time.monotonic() - begin < time_limit_s, f"not done in time: {self.home.platen('status')}"
                 processes.tend()
-                if seed is not None and time.monotonic() >= next_fault:
+                failing = seed is not None and time.monotonic() - begin < fail_for_s
+                if failing and time.monotonic() >= next_fault:
                     self._fail(processes, moments, chaos)
                     next_fault = time.monotonic() + moments.expovariate(1 / pause_s)
                 time.sleep(LOOK_S)
