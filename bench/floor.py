@@ -56,7 +56,9 @@ def _throughput(pages: int) -> None:
                 processes.tend()
                 for batch in range(pages // DISTINCT):
                     folder = home.folder / "inbox" / "WO-1" / f"box-{batch}"
-                    write_single_pages(folder.with_name(f"_{folder.name}"), scans, kind="jpeg")
+                    # in another order each time, since the same files again are no new batch
+                    shuffled = scans[batch:] + scans[:batch]
+                    write_single_pages(folder.with_name(f"_{folder.name}"), shuffled, kind="jpeg")
                     folder.with_name(f"_{folder.name}").rename(folder)
                 wait_until(lambda: _billed(home) == pages, seconds=TIME_LIMIT_S)  # noqa: B023 - called at once
                 wall_s = time.monotonic() - begin

@@ -135,13 +135,14 @@ def _finding(page: PageImage, maps: Analysis) -> _Finding:
     levels = paper[::SAMPLE_PX, ::SAMPLE_PX]
     on_sheet = levels[sheet[::SAMPLE_PX, ::SAMPLE_PX]]
     level = float(np.median(on_sheet)) if on_sheet.size else 0.0
+    depth_tells = not page.is_bitonal  # in black and white a speck is as dark as print
     if level < DARK_SHEET_LEVEL:
         # white on black: look at the inverted page, on which black is the paper
         grey = np.asarray(cv2.bitwise_not(maps.grey), dtype=np.uint8)
-        return _at_least_maybe(_marks_finding(grey, _paper(grey, maps), sheet, maps), "dark sheet")
+        return _at_least_maybe(_marks_finding(grey, _paper(grey, maps), sheet, maps, depth_tells), "dark sheet")
     if (levels < TONE_DARKER * np.percentile(levels, 90)).mean() > TONE_SHARE and on_sheet.std() > TONE_DEVIATION:
         return _Finding(verdict="content", marks=0, reason="picture")
-    finding = _marks_finding(maps.grey, paper, sheet, maps)
+    finding = _marks_finding(maps.grey, paper, sheet, maps, depth_tells)
     nearly_blank = finding.verdict == "blank" or finding.reason == SOFT_MARKS
     if nearly_blank and page.is_colour and _has_colour_mark(page, maps):
         finding = _Finding(verdict="maybe", marks=0, reason="coloured mark")
@@ -233,7 +234,7 @@ def _slope(depth: Depth) -> Depth:
     return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
 
 
-def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Finding:
+def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis, depth_tells: bool) -> _Finding:
     """What the marks on the sheet say (IMAGING 2.8, steps 4 to 7)."""
     depth = _depth(grey, paper)
     # measured on the lighter side, where no ink lies: 16 in 100 pixels are lighter by more than one deviation
@@ -277,7 +278,7 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis) -> _Fin
         return _Finding(verdict="maybe", marks=0, reason="many specks")
     if is_small_mark.any():
         return _Finding(verdict="maybe", marks=0, reason="a small mark")
-    if (~longer & (marks.depth >= DOT_DEPTH)).any():
+    if depth_tells and (~longer & (marks.depth >= DOT_DEPTH)).any():
         return _Finding(verdict="maybe", marks=0, reason="a dot as dark as print")
     if _specks_gather(marks.boxes[~longer], grey.shape, mm):
         return _Finding(verdict="maybe", marks=0, reason="specks close together")

@@ -55,7 +55,7 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("dewarp", 1, dewarp.dewarp, dewarp.Settings, moves_pixels=True),
         Stage("holes", 2, holes.holes, holes.Settings),
         Stage("separators", 2, separators.separators, separators.Settings),
-        Stage("blank", 4, blank.blank, blank.Settings),
+        Stage("blank", 5, blank.blank, blank.Settings),
         Stage("quality", 2, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),
         Stage("binarize", 3, binarize.binarize, binarize.Settings),

@@ -227,6 +227,12 @@ def test_a_lone_full_stop_in_black_is_not_taken_for_dust(size_pt: int) -> None:
     assert blank(page.image(), Settings()).readings["blank.verdict"] == "maybe"
 
 
+def test_in_black_and_white_a_speck_as_dark_as_print_leaves_the_side_blank() -> None:
+    pixels = np.ones((px(279), px(216)), dtype=np.bool_)
+    pixels[px(140) : px(140.4), px(100) : px(100.4)] = False
+    assert blank(PageImage(pixels=pixels, dpi=DPI), Settings()).readings["blank.verdict"] == "blank"
+
+
 def test_specks_in_a_row_may_be_small_print() -> None:
     sheet = empty()
     for place in range(12):
