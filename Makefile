@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VERAPDF := .tools/verapdf/.complete
+NPM := .tools/npm/.complete
 
 export OMP_THREAD_LIMIT := 1
 
@@ -33,7 +34,7 @@ venv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(VENV)/.complete
 
-setup-tests: setup .tools/.packages $(VERAPDF)
+setup-tests: setup .tools/.packages $(VERAPDF) $(NPM)
 
 .tools/.packages: bench/system_packages.sh
 	@bash bench/system_packages.sh test
@@ -43,6 +44,12 @@ $(VERAPDF): tests/tools/verapdf-pom.xml | .tools/.packages
 	rm -rf .tools/verapdf && mkdir -p .tools/verapdf
 	mvn --quiet --batch-mode --file tests/tools/verapdf-pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.tools/verapdf
 	@touch $(VERAPDF)
+
+$(NPM): tests/tools/package-lock.json | .tools/.packages
+	rm -rf .tools/npm && mkdir -p .tools/npm
+	cp tests/tools/package.json tests/tools/package-lock.json .tools/npm/
+	npm ci --prefix .tools/npm --ignore-scripts --no-audit --no-fund --silent
+	@touch $(NPM)
 
 demo: setup
 	$(BIN)/python -m console.demo demo-home

@@ -24,6 +24,7 @@ if [ "${1:-run}" = test ]; then
     [redis-server]="redis-server"
     [/usr/lib/rabbitmq/bin/rabbitmq-server]="rabbitmq-server"
     [chromium]="chromium"
+    [npm]="npm"
   )
 fi
 
