@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from bench import servers
 from bench.tables import print_table
 from pipeline.ledger import Ledger
-from tests.servers import postgresql_programs, running_postgresql
 
 ORDERS = 1_000
 PAGES_AN_ORDER = 600  # 400 of them read and billed, 50 held: with the tasks of both kinds a million tasks
@@ -52,15 +52,11 @@ FILL = (
 def run() -> None:
     """Fill a ledger on each engine, look, print how long it took."""
     rows = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        ledger = Ledger(f"sqlite:///{Path(scratch) / 'ledger.db'}")
-        ledger.migrate()
-        rows += _measured("SQLite", ledger)
-        ledger.close()
-    if programs := postgresql_programs():
-        with running_postgresql(programs) as server:
-            ledger = Ledger(server.ledger_database())
-            rows += _measured("PostgreSQL", ledger)
+    for engine in ("SQLite", "PostgreSQL"):
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch, servers.database(engine) as server:
+            ledger = Ledger(server.ledger_database() if server else f"sqlite:///{Path(scratch) / 'ledger.db'}")
+            ledger.migrate()
+            rows += _measured(engine, ledger)
             ledger.close()
     print_table(("engine", "question", "ms, median", "ms, worst"), rows)
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Form, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from console.history_file import history_csv
 from console.hold_words import HoldWords, hold_words
-from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show, templates
-from pipeline.audit import scan_picture
+from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show
+from console.words import shown
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger
 from pipeline.ledger.reports import HeldGroup
 from pipeline.model import Hold, Role, TaskId
 from pipeline.review import CannotDecide, Decision, decide, decisions
-from stages.errors import Refusal
-
-log = logging.getLogger(__name__)
 
 MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
     Role.OPERATOR: frozenset({Decision.RETRY, Decision.RESCAN}),
@@ -41,9 +35,7 @@ MEANS = {
 HOLDS_A_SCREEN = 20  # with their pictures, about 3 MB
 MOST_ID = (1 << 63) - 1
 _TOO_LATE = "Somebody has decided about this meanwhile. You changed nothing."
-_LOOK_S = 30.0  # waited for others' pictures before a picture is not made
 
-Id = Annotated[int, Path(ge=1, le=MOST_ID)]
 Code = Annotated[str, Query(max_length=40)]
 OrderNumber = Annotated[str, Query(max_length=60)]
 After = Annotated[int, Query(ge=0, le=MOST_ID)]
@@ -74,7 +66,6 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the pages of what is held, and the histories of orders as files."""
     router = APIRouter()
     words = hold_words()
-    drawing = threading.Semaphore(1)  # the floor's work goes before somebody's look
 
     @router.get("/held")
     def held(request: Request, code: Code = "", order: OrderNumber = "", after: After = 0) -> Response:
@@ -83,7 +74,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             groups = _by_code(bureau.ledger.held_groups(), words)
             return show(request, bureau, "held.html", session=session, here="held", groups=groups)
         holds = bureau.ledger.some_holds(code, order=order or None, after=after, limit=HOLDS_A_SCREEN + 1)
-        shown = holds[:HOLDS_A_SCREEN]
+        those = holds[:HOLDS_A_SCREEN]
         return show(
             request,
             bureau,
@@ -93,26 +84,11 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             code=code,
             order=order,
             words=words.get(code, HoldWords()),
-            holds=shown,
-            more_after=shown[-1].id if len(holds) > len(shown) else None,
-            choices=_choices(shown, session.user.role),
+            holds=those,
+            more_after=those[-1].id if len(holds) > len(those) else None,
+            choices=_choices(those, session.user.role),
             means=MEANS,
         )
-
-    @router.get("/held/{hold_id}/picture")
-    def picture(request: Request, hold_id: Id) -> Response:
-        door.one_of(request, SEES_HELD)
-        hold = bureau.ledger.hold_of(TaskId(hold_id))
-        if hold is None or hold.page_id is None or not drawing.acquire(timeout=_LOOK_S):
-            return Response("There is no picture.\n", 404, media_type="text/plain")
-        try:
-            data = scan_picture(bureau, bureau.ledger.page(hold.page_id))
-        except (Refusal, OSError) as error:
-            log.info("no picture of hold %d: %s", hold_id, type(error).__name__)
-            return Response("No picture can be made of this scan.\n", 404, media_type="text/plain")
-        finally:
-            drawing.release()
-        return Response(data, media_type="image/jpeg")
 
     @router.post("/held")
     def decided(request: Request, form_token: Text, code: Text, decision: Chosen, ids: Ids, why: Text = "") -> Response:
@@ -120,7 +96,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         check_form(session, form_token)
         if decision not in MAY_DECIDE[session.user.role]:
             raise NotAllowed(f"To {decision} is not for you to decide; you are signed in as {session.user.role}.")
-        reason = printable(why).strip()
+        reason = "".join(sign if sign.isprintable() else " " for sign in why).strip()
         said = ""
         if not reason:
             said = "Say why; whoever reads the records later has only this. Nothing was decided."
@@ -143,19 +119,13 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     @router.get("/orders/{number}/history.csv")
     def history_file(request: Request, number: str) -> Response:
         session = door.one_of(request, SEES_HISTORY)
-        order = bureau.ledger.order(printable(number))
+        order = bureau.ledger.order(shown(number))
         if order is None:
             return show(request, bureau, "refused.html", status=404, session=session, said="There is no such order.")
         headers = {"content-disposition": f'attachment; filename="history-{order.id}.csv"'}
         return StreamingResponse(history_csv(bureau.ledger, order.id), media_type="text/csv", headers=headers)
 
-    templates.env.filters.update(printable=printable, moment=moment)
     app.include_router(router)
-
-
-def printable(text: str) -> str:
-    """Text from outside without signs that steer a screen or cannot be stored."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _outcome(bureau: Bureau, hold_id: int, code: str, decision: Decision, who: str, why: str) -> Outcome:
@@ -185,8 +155,3 @@ def _choices(holds: Sequence[Hold], role: Role) -> list[Decision]:
     """What this reader may decide about some of these, in the order of the words."""
     fits = frozenset[Decision]().union(*(decisions(hold) for hold in holds))
     return [decision for decision in Decision if decision in fits & MAY_DECIDE[role]]
-
-
-def moment(at: datetime) -> str:
-    """A moment as pages show it."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"

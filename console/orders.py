@@ -19,7 +19,6 @@ from console.words import (
     outcome_of,
     shown,
     standing_of,
-    time_of,
     who_of,
 )
 from pipeline.billing import BadRateCard, charges_so_far
@@ -53,7 +52,6 @@ class NotThere(Exception):
 def add_orders(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the screens of orders, and the page for what is not there."""
     router = APIRouter()
-    templates.env.filters["time"] = time_of
     templates.env.globals.update(page_states=PAGE_STATES, exclusions=EXCLUSIONS, who_of=who_of)
 
     @router.get("/orders")

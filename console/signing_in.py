@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from console.words import shown_in_templates
+from console.words import shown_in_templates, time_of
 from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.ledger import Session
@@ -25,6 +25,7 @@ SEES_FLOOR = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.BILLING, Role.AUDIT
 
 templates = Jinja2Templates(TEMPLATES)
 templates.env.finalize = shown_in_templates
+templates.env.filters["time"] = time_of
 Text = Annotated[str, Form(max_length=1000)]
 
 

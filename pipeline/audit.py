@@ -8,10 +8,7 @@ from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.ledger import UnknownOrder
 from pipeline.model import Page
-from pipeline.page_work import PictureJob, places_of, write_picture, write_scan_picture
-from stages.read import page_megapixels
-
-PICTURE_TIMEOUT_S = 60.0  # somebody looks at an empty place meanwhile
+from pipeline.page_work import PictureJob, places_of, write_picture
 
 
 class NoSuchPage(LookupError):
@@ -37,30 +34,6 @@ def page_at(bureau: Bureau, order_number: str, batch_name: str, sequence: int) -
         if page.sequence == sequence:
             return page
     raise NoSuchPage(f"Batch {batch_name!r} has {len(pages)} pages; there is no page {sequence}.")
-
-
-def scan_picture(bureau: Bureau, page: Page) -> bytes:
-    """A page as it was scanned, as a JPEG that a browser shows.
-
-    Raises:
-        Refusal: the scan cannot be read, is too large, or takes too long.
-        OSError: the store does not have it now.
-    """
-    read = bureau.profile_of(bureau.ledger.order_by_id(page.order_id)).read
-    with bureau.scratch() as folder, bureau.store.local([page.source]) as files:
-        scan, out = files[page.source], folder / "picture.jpg"
-        megapixels = bureau.sandbox.call("Measuring the page", page_megapixels, scan, page.index_in_file, read)
-        bureau.sandbox.call(
-            "Drawing the page",
-            write_scan_picture,
-            scan,
-            page.index_in_file,
-            read,
-            out,
-            timeout_s=PICTURE_TIMEOUT_S,
-            needs_bytes=bytes_for_page(megapixels),
-        )
-        return out.read_bytes()
 
 
 def write_before_and_after(bureau: Bureau, page: Page, out: Path) -> None:

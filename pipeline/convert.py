@@ -9,7 +9,6 @@ from pipeline.bureau import Bureau
 from pipeline.measures import STAGE_SECONDS
 from pipeline.model import PageId, Task
 from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
-from stages.read import page_megapixels
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -19,7 +18,7 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
     profile = bureau.profile_of(order)
     with bureau.scratch() as folder, bureau.store.local([page.source]) as files:
         scan = files[page.source]
-        megapixels = bureau.sandbox.call("Measuring the page", page_megapixels, scan, page.index_in_file, profile.read)
+        needs_bytes = bureau.sandbox.needs_of(scan, page.index_in_file, profile.read)
         prepared = bureau.sandbox.call(
             "Preparing the page",
             prepare_file,
@@ -30,7 +29,7 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
                 folder=folder,
                 waived=bureau.ledger.waived(task.kind, task.subject_id),
             ),
-            needs_bytes=bytes_for_page(megapixels),
+            needs_bytes=needs_bytes,
         )
         digest = bureau.store.take_file(prepared.file)
     _measured(bureau, prepared.stage_s)

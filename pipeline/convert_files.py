@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.budget import MIB, MemoryBudget, bytes_for_page
+from pipeline.budget import MIB, MemoryBudget
 from pipeline.document_work import DocumentJob, write_document
 from pipeline.intake import keepable, scan_files
 from pipeline.page_work import ConvertedPage, PrepareJob, convert_page, write_image
@@ -20,7 +20,7 @@ from pipeline.profile import Profile
 from pipeline.sandbox import Sandbox
 from pipeline.settings import Settings
 from stages.errors import NotPdfA, Refusal
-from stages.read import page_count, page_megapixels
+from stages.read import page_count
 from stages.xmp import DocumentMetadata
 
 
@@ -145,10 +145,8 @@ def _convert_one(
     try:
         if source.refusal is not None:
             raise source.refusal
-        megapixels = sandbox.call("Measuring the page", page_megapixels, source.path, source.index, profile.read)
-        return sandbox.call(
-            "Converting the page", convert_page, job, profile, source.name, needs_bytes=bytes_for_page(megapixels)
-        )
+        needs_bytes = sandbox.needs_of(source.path, source.index, profile.read)
+        return sandbox.call("Converting the page", convert_page, job, profile, source.name, needs_bytes=needs_bytes)
     except Refusal as refusal:
         return HeldPage(file=source.name, page_number=source.index + 1, code=refusal.code, sentence=refusal.sentence)
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
@@ -23,7 +22,7 @@ from pipeline.store import NoPlainFile, fsync_path
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
 from stages.read import Settings as ReadSettings
-from stages.read import page_count, page_megapixels
+from stages.read import page_count
 from stages.sheets import Ticket, ticket_sheet
 
 log = logging.getLogger(__name__)
@@ -294,8 +293,7 @@ def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkO
         try:
             with bureau.store.local([first.digest]) as files:
                 sheet = files[first.digest]
-                megapixels = bureau.sandbox.call("Measuring the first sheet", page_megapixels, sheet, 0, ReadSettings())
-                needs_bytes = bytes_for_page(megapixels)
+                needs_bytes = bureau.sandbox.needs_of(sheet, 0, ReadSettings())
                 number = bureau.sandbox.call("Reading the ticket", ticket_on, sheet, needs_bytes=needs_bytes)
         except Refusal as refusal:
             raise RefusedDelivery(

@@ -28,8 +28,6 @@ from stages.second_reading import FEW_WORDS, best_of, read_again, without_ink
 from stages.separators import Settings as SeparatorSettings
 from stages.separators import separators
 
-PICTURE_PX = 1600  # the longer side of a page that is looked at: body text of A4 can just be read
-PICTURE_QUALITY = 80
 SMALL_QUALITY = 75  # of WebP: to find and compare pages by; who judges a page opens the page itself
 
 
@@ -330,14 +328,6 @@ def write_picture(job: PictureJob) -> None:
     scan = read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
     shown = before_and_after(scan, read_page_file(job.prepared, dpi=job.dpi), job.to_scan)
     Image.fromarray(shown.pixels).save(job.out, format="PNG", dpi=(shown.dpi, shown.dpi))
-
-
-def write_scan_picture(scan: Path, page_index: int, read: ReadSettings, out: Path) -> None:
-    """Write a page as it was scanned as a JPEG that a browser shows."""
-    page = read_page(scan, page_index, read.model_copy(update={"min_dpi": None}))
-    picture = Image.fromarray(page.pixels if page.is_colour else page.grey())
-    picture.thumbnail((PICTURE_PX, PICTURE_PX))
-    picture.save(out, format="JPEG", quality=PICTURE_QUALITY)
 
 
 def write_small_picture(job: SmallPictureJob) -> None:

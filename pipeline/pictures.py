@@ -11,7 +11,6 @@ from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.model import Page
 from pipeline.page_work import SmallPictureJob, write_small_picture
-from stages.read import page_megapixels
 
 TIMEOUT_S = 60.0  # somebody waits before a screen; a page that takes longer is shown without a picture
 
@@ -20,7 +19,7 @@ class Edge(IntEnum):
     """How large pictures are: their longer edge in pixels."""
 
     THUMBNAIL = 240
-    VIEW = 1400
+    VIEW = 1600  # body text of A4 can just be read
 
 
 def picture_of_scan(bureau: Bureau, page: Page, edge: Edge) -> Path:
@@ -35,13 +34,11 @@ def picture_of_scan(bureau: Bureau, page: Page, edge: Edge) -> Path:
     read = bureau.profile_of(bureau.ledger.order_by_id(page.order_id)).read
     with bureau.store.local([page.source]) as files:
         scan = files[page.source]
-        megapixels = bureau.sandbox.call(
-            "Measuring the page", page_megapixels, scan, page.index_in_file, read, timeout_s=TIMEOUT_S
-        )
+        needs_bytes = bureau.sandbox.needs_of(scan, page.index_in_file, read, timeout_s=TIMEOUT_S)
         job = SmallPictureJob(
             file=scan, page_index=page.index_in_file, read=read, dpi=None, edge_px=edge, out=_scratch(place)
         )
-        return _drawn(bureau, job, place, needs_bytes=bytes_for_page(megapixels))
+        return _drawn(bureau, job, place, needs_bytes=needs_bytes)
 
 
 def picture_of_page(bureau: Bureau, page: Page, edge: Edge) -> Path:

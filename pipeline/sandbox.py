@@ -26,11 +26,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, TypeVarTuple
 
-from pipeline.budget import BUDGET_FRACTION, MIB, PROCESS_BYTES, MemoryBudget, Stopping, machine_bytes
+from pipeline.budget import (
+    BUDGET_FRACTION,
+    MIB,
+    PROCESS_BYTES,
+    MemoryBudget,
+    Stopping,
+    bytes_for_page,
+    machine_bytes,
+)  # fmt: skip
 from pipeline.measures import CHILD_RESTARTS, Measures
 from stages.errors import MemoryTooSmall, StageCrashed, StageTimedOut
+from stages.read import Settings as ReadSettings
+from stages.read import page_megapixels
 
 __all__ = ["ENVIRONMENT", "Sandbox", "Stopping"]
 
@@ -108,6 +119,15 @@ class Sandbox:
         with self._budget.taken(needs_bytes):
             # a pickle does not know what it answers
             return self._call(what, (function, args), timeout_s or self._timeout_s, needs_bytes)  # type: ignore[no-any-return]
+
+    def needs_of(self, scan: Path, page_index: int, read: ReadSettings, *, timeout_s: float | None = None) -> int:
+        """Bytes that working on a page of a scan takes, by its size: `needs_bytes` of the work.
+
+        Raises:
+            Refusal: the page cannot be read, or is larger than the profile takes.
+        """
+        megapixels = self.call("Measuring the page", page_megapixels, scan, page_index, read, timeout_s=timeout_s)
+        return bytes_for_page(megapixels)
 
     def _call(self, what: str, call: object, limit_s: float, needs_bytes: int) -> Any:
         for attempt in range(_TRIES):

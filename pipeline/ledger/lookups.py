@@ -5,7 +5,6 @@ The pages of the batches on one screen are the most that is ever counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 
 from pipeline.ledger import tables as t
-from pipeline.ledger.reports import charges_of, moment, order_from, page_from, public_id
+from pipeline.ledger.reports import events_of, moment, order_from, page_from, public_id
 from pipeline.ledger.standing import Standing
 from pipeline.ledger.tallies import PAGE
 from pipeline.model import (
     PAGE_TASKS,
     BatchId,
-    Charge,
     DocumentId,
     Event,
     Exclusion,
@@ -222,11 +220,6 @@ class Lookups(Standing):
                 RollLook(number=row.number, frames=row.frames, written=row.written, folder=row.folder) for row in rows
             ]
 
-    def charges(self, order_id: OrderId) -> list[Charge]:
-        """What an order was charged: a few lines a delivery."""
-        with self.read() as c:
-            return charges_of(c, order_id)
-
     def history_of_order(self, order_id: OrderId, *, before: int | None) -> list[Event]:
         """The history of an order, newest first, one line more than a screen holds.
 
@@ -239,7 +232,7 @@ class Lookups(Standing):
             rows = c.execute(
                 select(t.events).where(*where).order_by(t.events.c.id.desc()).limit(EVENTS_A_SCREEN + 1)
             ).all()
-            return _events(rows, _names_of(c, {row.subject for row in rows}))
+            return events_of(rows, _names_of(c, {row.subject for row in rows}))
 
     def history_of_page(self, page_id: PageId) -> list[Event]:
         """What was done to a page, oldest first."""
@@ -250,7 +243,7 @@ class Lookups(Standing):
                 .order_by(t.events.c.id)
                 .limit(EVENTS_OF_PAGE)
             ).all()
-            return _events(rows, _names_of(c, {row.subject for row in rows}))
+            return events_of(rows, _names_of(c, {row.subject for row in rows}))
 
     def page_squares(self, batch_id: BatchId, *, after: int = 0) -> list[PageSquare]:
         """Pages of a batch in their order: all of the places of one screen, which come after the place `after`."""
@@ -422,19 +415,3 @@ def _names_of(c: Connection, subjects: set[str]) -> dict[str, str]:
         **{f"document {one.id}": f"document {public_id(one.number, one.batch_id, one.sequence)}" for one in documents},
         **{f"order {one.id}": f"order {one.number}" for one in orders},
     }
-
-
-def _events(rows: Sequence[Row[Any]], names: Mapping[str, str]) -> list[Event]:
-    return [
-        Event(
-            id=row.id,
-            at=moment(row.at_ms),
-            order_id=None if row.order_id is None else OrderId(row.order_id),
-            subject=names.get(row.subject, row.subject),
-            kind=row.kind,
-            who=row.who,
-            outcome=row.outcome,
-            detail=json.loads(row.detail),
-        )
-        for row in rows
-    ]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, exists, func, literal_column, or_, sele
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import OrderReport, Reports, order_from, order_report, seal_lines, seal_of
-from pipeline.ledger.work import DEAD_AFTER_MS
+from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT
 from pipeline.model import BatchId, Exclusion, OrderId, Service, Sha256, TaskKind, TaskState, WorkOrder
 
 _ROWS_AT_ONCE = 10_000
@@ -116,7 +116,7 @@ class Recounts(Reports):
             return int(
                 c.execute(
                     select(func.count()).where(
-                        literal_column("tasks.state IN ('sent', 'running')"),
+                        IS_OUT,
                         or_(t.tasks.c.owner.is_(None), t.tasks.c.owner.not_in(living)),
                         last_ms < t.now_ms() - older_than_ms,
                     )

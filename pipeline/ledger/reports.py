@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, select, true
@@ -253,20 +254,24 @@ class Reports(Standing):
     def events(self, order_id: OrderId) -> list[Event]:
         """The history of an order, oldest first."""
         with self.read() as c:
-            rows = c.execute(select(t.events).where(t.events.c.order_id == order_id).order_by(t.events.c.id))
-            return [
-                Event(
-                    id=row.id,
-                    at=moment(row.at_ms),
-                    order_id=None if row.order_id is None else OrderId(row.order_id),
-                    subject=row.subject,
-                    kind=row.kind,
-                    who=row.who,
-                    outcome=row.outcome,
-                    detail=json.loads(row.detail),
-                )
-                for row in rows
-            ]
+            return events_of(c.execute(select(t.events).where(t.events.c.order_id == order_id).order_by(t.events.c.id)))
+
+
+def events_of(rows: Iterable[Row[Any]], names: Mapping[str, str] = MappingProxyType({})) -> list[Event]:
+    """Rows of the history; `names` says what people call some subjects."""
+    return [
+        Event(
+            id=row.id,
+            at=moment(row.at_ms),
+            order_id=None if row.order_id is None else OrderId(row.order_id),
+            subject=names.get(row.subject, row.subject),
+            kind=row.kind,
+            who=row.who,
+            outcome=row.outcome,
+            detail=json.loads(row.detail),
+        )
+        for row in rows
+    ]
 
 
 def order_report(c: Connection, number: str) -> OrderReport | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, case, func, literal_column, select
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.tallies import LEFT, PAGE
-from pipeline.ledger.work import DEAD_AFTER_MS, LAST_SCAN, Work
+from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT, LAST_SCAN, Work
 from pipeline.model import EXPECTED_SECONDS, PAGE_TASKS, Exclusion, OrderStatus, Priority, Service, TaskKind, TaskState
 
 _MINUTE_MS = 60_000
@@ -156,7 +156,7 @@ def _pages(totals: Mapping[tuple[str, str], int]) -> PageTotals:
 
 def _kinds(c: Connection, totals: Mapping[tuple[str, str], int]) -> dict[TaskKind, dict[str, int]]:
     # few rows, counted here: grouped there, SQLite would go through all tasks in the order of an index by kind
-    out = c.execute(select(t.tasks.c.kind, t.tasks.c.state).where(literal_column("tasks.state IN ('sent', 'running')")))
+    out = c.execute(select(t.tasks.c.kind, t.tasks.c.state).where(IS_OUT))
     running = Counter(row.kind for row in out if row.state == TaskState.RUNNING)
     return {
         kind: {

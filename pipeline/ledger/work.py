@@ -62,7 +62,7 @@ CHARGE_DELAY_MS = 2_000  # what ended less long ago may be in a transaction that
 
 
 # written out, or SQLite would not use the partial index for bound values, nor would PostgreSQL's prepared statements
-_IS_OUT = literal_column("tasks.state IN ('sent', 'running')", Boolean)
+IS_OUT = literal_column("tasks.state IN ('sent', 'running')", Boolean)
 
 
 class Fenced(RuntimeError):
@@ -161,7 +161,7 @@ class Work(Tallies):
         ranks = sorted({RANKS[kind] for kind in QUEUES[queue]})
         with self.read() as c:
             living = c.execute(select(t.workers).where(t.workers.c.seen_ms + DEAD_AFTER_MS > t.now_ms())).all()
-            out = c.scalar(select(func.count()).where(_IS_OUT, t.tasks.c.rank.in_(ranks)))
+            out = c.scalar(select(func.count()).where(IS_OUT, t.tasks.c.rank.in_(ranks)))
         threads: int = sum(row.threads for row in living if queue in row.queues.split())
         return hints_per_thread * threads - int(out or 0)
 
@@ -281,7 +281,7 @@ class Work(Tallies):
         with self.write() as c:
             return c.execute(
                 update(t.tasks)
-                .where(t.tasks.c.owner == owner, _IS_OUT)
+                .where(t.tasks.c.owner == owner, IS_OUT)
                 .values(state=TaskState.DUE, attempt=t.tasks.c.attempt + 1, owner=None, lease_until_ms=None)
             ).rowcount
 
@@ -320,7 +320,7 @@ class Work(Tallies):
         dead = select(t.workers.c.id).where(_has_come(t.workers.c.seen_ms + DEAD_AFTER_MS, DEAD_AFTER_MS))
         known = select(t.workers.c.id)
         lost = and_(
-            _IS_OUT,
+            IS_OUT,
             or_(
                 t.tasks.c.owner.in_(dead),
                 t.tasks.c.owner.not_in(known),
@@ -412,7 +412,7 @@ def _room_without_order(c: Connection, owner: str, limit: int) -> int:
     """How many tasks of no order `owner` may be handed, so that they are half of what it has in hand at most."""
     out = c.execute(
         select(func.count().label("all"), func.count(t.tasks.c.order_id).label("of_orders")).where(
-            t.tasks.c.owner == owner, _IS_OUT
+            t.tasks.c.owner == owner, IS_OUT
         )
     ).one()
     return max(0, max(1, (int(out.all) + limit) // 2) - int(out.all - out.of_orders))

@@ -118,7 +118,6 @@ def test_each_role_sees_and_decides_what_is_its_own(bureau: Bureau, role: Role) 
         assert page.status_code == (200 if sees else 403)
         assert set(re.findall(r'name="decision" value="(\w+)"', page.text)) == may
         assert ('type="checkbox"' in page.text) == bool(may)
-        assert client.get(f"/held/{holds[0].id}/picture").status_code == (404 if sees else 403)
         for decision, hold in zip(Decision, holds, strict=True):
             assert said(client, token, decision, [hold]).status_code == (200 if decision in may else 403)
     released = {Decision.RESCAN} & may  # it stays held, for its new scan
@@ -226,13 +225,15 @@ def test_the_page_is_shown_as_it_was_scanned(bureau: Bureau, tmp_path: Path) -> 
     _, [broken] = held_pages(bureau, ["2.tif"], source=bureau.store.put_file(rubbish))
     with served(bureau) as client:
         signed_in(client, bureau, Role.AUDITOR)
-        answer = client.get(f"/held/{hold.id}/picture", timeout=60)
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        page = client.get("/held", params={"code": CODE}).text
+        assert f'src="/pages/{hold.page_id}/scan.webp"' in page
+        answer = client.get(f"/pages/{hold.page_id}/scan.webp", timeout=60)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
         with Image.open(io.BytesIO(answer.content)) as picture:
             assert max(picture.size) == 1600
             assert picture.width / picture.height == pytest.approx(drawn.width / drawn.height, abs=0.01)
-        assert client.get(f"/held/{broken.id}/picture", timeout=60).status_code == 404
-        assert client.get("/held/99999/picture").status_code == 404
+        assert client.get(f"/pages/{broken.page_id}/scan.webp", timeout=60).status_code == 404
+        assert client.get("/pages/99999/scan.webp").status_code == 404
 
 
 def test_the_history_of_an_order_is_given_to_those_who_may_see_it(bureau: Bureau) -> None:
