@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 
 from pipeline.bureau import Bureau
 from pipeline.ledger.standing import Backlog, FloorReport
@@ -28,6 +29,7 @@ KINDS = {
 }
 
 
+BOX = (600, 90)  # width and height that a line is drawn in; the screen stretches it
 STATES = ("due", "running", "held", "done")
 
 
@@ -64,12 +66,22 @@ class KindLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLine:
+    """Pages finished in each minute of the last hour, as a line to be drawn in a box of `BOX`; `said` tells it."""
+
+    points: str
+    most: int  # pages in a minute at the upper edge
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FloorPage:
     """All that the screen shows."""
 
     now: str
     alarms: Sequence[str]
     tiles: Sequence[Tile]
+    rate: RateLine
     orders: Sequence[OrderLine]
     more_orders: int
     kinds: Sequence[KindLine]
@@ -112,6 +124,7 @@ def floor_page(floor: FloorReport, now: datetime, *, free_bytes: int, disk_bytes
             _disk(free_bytes, disk_bytes),
             _inbox(floor, now),
         ),
+        rate=rate_line(floor.pages_by_minute),
         orders=[_order(order, now) for order in sorted(floor.orders, key=_urgency)[:MOST_ORDERS]],
         more_orders=max(0, len(floor.orders) - MOST_ORDERS),
         kinds=[
@@ -122,6 +135,28 @@ def floor_page(floor: FloorReport, now: datetime, *, free_bytes: int, disk_bytes
             for kind, states in floor.kinds.items()
         ],
     )
+
+
+def rate_line(by_minute: Sequence[int]) -> RateLine:
+    """The line of pages finished a minute, the newest at the right; the scale ends on a round number."""
+    busiest = max(by_minute)
+    most = next(step for step in _round_numbers() if step >= busiest)
+    width, height = BOX
+    across = width / (len(by_minute) - 1)
+    places = (f"{i * across:.1f},{height * (1 - n / most):.1f}" for i, n in enumerate(by_minute))
+    total = sum(by_minute)
+    said = (
+        f"{_count(total)} pages in the last {len(by_minute)} minutes, "
+        f"{_count(busiest)} in the busiest minute, {_count(by_minute[-1])} in the last."
+        if total
+        else f"No page was finished in the last {len(by_minute)} minutes."
+    )
+    return RateLine(points=" ".join(places), most=most, said=said)
+
+
+def _round_numbers() -> Iterator[int]:
+    """10, 20, 50, 100 and so on: ends of a scale."""
+    return (digit * 10**power for power in count(1) for digit in (1, 2, 5))
 
 
 def _tone(state: str, number: int) -> str:

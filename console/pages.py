@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
@@ -22,11 +24,21 @@ from stages.page_image import TextLayer
 
 PICTURES_AT_ONCE = 2  # each takes a child of the sandbox, and the floor works beside
 DOUBTFUL_BELOW = 0.7  # a word read with less confidence is marked for the eye; nothing is decided by it
+MOST_WORDS = 3000  # laid over the picture; a page full of small print has about half as many
 MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
 MOST_VALUES = 12  # of a reading that is a list; a page goes through fewer stages
 LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
 # what a picture is made from is in its address, so that it can be kept; but by nobody else than who may see it
 KEPT = {"cache-control": "private, max-age=31536000, immutable"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedWord:
+    """A word where it lies on the delivered page: its corners in pixels, as SVG takes them."""
+
+    corners: str
+    text: str
+    confidence: float
 
 
 def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
@@ -62,6 +74,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             session=session, here="orders", look=look, page=look.page,
             lines=() if text is None else text.lines[:MOST_LINES], has_text=text is not None,
             lines_left=0 if text is None else max(0, len(text.lines) - MOST_LINES), fault=fault,
+            placed=[] if text is None or look.page.prepared is None else _placed(text),
             doubtful_below=DOUBTFUL_BELOW, readings=_readings_shown(look.page.readings),
             sees_history=sees_history, history=[(event, detail_of(event), outcome_of(event)) for event in history],
         )  # fmt: skip
@@ -113,6 +126,26 @@ def _text_of(bureau: Bureau, page: Page) -> tuple[TextLayer | None, str]:
         return TextLayer.from_json(bureau.store.read(page.text)), ""
     except Refusal as refusal:
         return None, refusal.sentence
+
+
+def _placed(text: TextLayer) -> list[PlacedWord]:
+    return [
+        PlacedWord(
+            corners=" ".join(
+                f"{x:.0f},{y:.0f}"
+                for x, y in (
+                    text.to_page.at(*corner)
+                    for corner in (
+                        (word.box.left, word.box.top), (word.box.right, word.box.top),
+                        (word.box.right, word.box.bottom), (word.box.left, word.box.bottom),
+                    )
+                )
+            ),
+            text=word.text,
+            confidence=word.confidence,
+        )
+        for word in islice(text.words(), MOST_WORDS)
+    ]  # fmt: skip
 
 
 def _readings_shown(readings: Readings) -> list[tuple[str, str]]:

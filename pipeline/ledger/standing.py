@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, literal_column, select
+from sqlalchemy import BigInteger, Connection, and_, case, func, literal, literal_column, select
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.tallies import LEFT, PAGE
@@ -16,9 +16,10 @@ from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT, LAST_SCAN, Work
 from pipeline.model import EXPECTED_SECONDS, PAGE_TASKS, Exclusion, OrderStatus, Priority, Service, TaskKind, TaskState
 
 _MINUTE_MS = 60_000
+MINUTES = 60  # of work that the floor shows
 _SHORT_MS, _LONG_MS = (
     5 * _MINUTE_MS,
-    60 * _MINUTE_MS,
+    MINUTES * _MINUTE_MS,
 )  # over which the rate of work is measured: the last, and the usual
 _LEAST_MS = 30_000  # a rate measured over less is that of single pages
 _MOST_FINISHED = 20_000  # tasks that a rate is measured on: minutes of the largest floor
@@ -58,13 +59,18 @@ class FloorReport:
     kinds: Mapping[TaskKind, Mapping[str, int]]
     held: Mapping[tuple[TaskKind, str], int]  # by kind and code
     pages: PageTotals
-    pages_per_minute: Mapping[str, float]
+    pages_by_minute: Sequence[int]  # made billable in each of the last 60 minutes, the newest last
     orders: Sequence[Backlog]
     workers: int  # that are alive and take tasks
     oldest_waiting_s: Mapping[Priority, float]  # how long the first task that could be handed out has waited
     last_scan: datetime | None  # of the inbox
     counted: Mapping[tuple[str, str], int]  # what workers counted, by name and label
     faults: Sequence[str]  # orders whose counts contradict each other; there must be none
+
+    @property
+    def pages_per_minute(self) -> Mapping[str, float]:
+        """The mean over the last minute, the last five, the last hour."""
+        return {f"{minutes}m": round(sum(self.pages_by_minute[-minutes:]) / minutes, 2) for minutes in (1, 5, MINUTES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +109,7 @@ class Standing(Work):
                 kinds=_kinds(c, totals),
                 held=_held(c),
                 pages=_pages(totals),
-                pages_per_minute={
-                    label: round(_billed_since(c, now - minutes * _MINUTE_MS) / minutes, 2)
-                    for label, minutes in (("1m", 1), ("5m", 5), ("60m", 60))
-                },
+                pages_by_minute=_billed_by_minute(c, now),
                 orders=_backlogs(orders, now, _rates(c, now)),
                 workers=int(
                     c.execute(
@@ -180,8 +183,13 @@ def _held(c: Connection) -> dict[tuple[TaskKind, str], int]:
     }
 
 
-def _billed_since(c: Connection, since_ms: int) -> int:
-    return int(c.execute(select(func.count()).where(t.billables.c.at_ms > since_ms)).scalar_one())
+def _billed_by_minute(c: Connection, now: int) -> list[int]:
+    minutes = [0] * MINUTES
+    ago = ((literal(now, BigInteger) - t.billables.c.at_ms) // _MINUTE_MS).label("ago")
+    recent = t.billables.c.at_ms > now - MINUTES * _MINUTE_MS
+    for row in c.execute(select(ago, func.count().label("n")).where(recent).group_by("ago")):
+        minutes[-1 - max(0, int(row.ago))] += row.n
+    return minutes
 
 
 def _oldest_waiting_s(c: Connection, now: int) -> dict[Priority, float]:

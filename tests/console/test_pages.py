@@ -106,6 +106,24 @@ def test_a_page_is_seen_before_and_after_with_its_text_and_what_was_done(worked_
 
 
 @pytest.mark.tool
+def test_each_word_is_laid_over_its_own_ink(worked_off: Bureau) -> None:
+    with served(worked_off) as client:
+        sign_in(client, "lee", PASSWORD)
+        place = re.findall(r'href="(/pages/\d+)"', client.get(batch_place(worked_off, "box")).text)[0]
+        page = client.get(place).text
+        picture = Image.open(io.BytesIO(client.get(f"{place}/page.webp").content)).convert("L")
+    [size] = re.findall(r'class="words" viewBox="0 0 (\d+) (\d+)"', page)
+    scale = picture.width / int(size[0])
+    assert picture.height / int(size[1]) == pytest.approx(scale, rel=0.01)
+    words = re.findall(r'<polygon[^>]* points="([^"]+)"><title>([^<]+) – \d+%</title>', page)
+    assert len(words) > 10
+    for corners, text in words:
+        across, down = zip(*(map(float, corner.split(",")) for corner in corners.split()), strict=True)
+        box = (min(across) * scale, min(down) * scale, max(across) * scale, max(down) * scale)
+        assert min(picture.crop(tuple(map(round, box))).tobytes()) < 128, f"there is ink under {text}"
+
+
+@pytest.mark.tool
 def test_a_page_that_cannot_be_drawn_is_shown_without_a_picture_and_says_why_it_is_held(worked_off: Bureau) -> None:
     with served(worked_off) as client:
         sign_in(client, "keller", PASSWORD)
@@ -232,7 +250,8 @@ def test_what_was_read_is_shown_as_text_and_doubtful_words_are_marked(bureau: Bu
             task = bureau.ledger.claim(task_id, attempt, "w")
             assert task is not None
             page_id = task.subject_id
-            bureau.ledger.record_recognized(task, kept, None, 0.5, {"ocr.words": 2}, who="w")
+            readings = {"ocr.words": 2, "page.width_px": 9, "page.height_px": 9}
+            bureau.ledger.record_recognized(task, kept, None, 0.5, readings, who="w")
     assert bureau.ledger.page(PageId(page_id)).text == kept
     with served(bureau) as client:
         sign_in(client, "keller", PASSWORD)

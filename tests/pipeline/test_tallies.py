@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from pipeline.ledger import Ledger
 from pipeline.ledger.standing import finishing_s
+from pipeline.ledger.tables import now_ms
 from pipeline.model import Exclusion, Priority, TaskKind
 from tests.pipeline.by_hand import downgrade_to, finish, open_order, receive, run_hint, work_off, work_off_together
 
@@ -39,6 +40,24 @@ def _with_every_standing(ledger: Ledger) -> None:
         else:
             finish(ledger, task)
     ledger.decide_exclude(ledger.holds()[0], Exclusion.WAIVED, who="test", why="")
+
+
+def test_pages_are_told_by_the_minute_in_which_they_became_billable(ledger: Ledger) -> None:
+    receive(ledger, open_order(ledger), 6)
+    with ledger.read() as connection:
+        at_ms, pages = connection.scalar(select(now_ms())), connection.scalars(text("SELECT id FROM pages")).all()
+    for page, seconds_ago in zip(pages, (10, 50, 130, 250, 3_570, 3_700), strict=True):
+        _execute(
+            ledger,
+            "INSERT INTO billables (page_id, order_id, batch_id, file, index_in_file, source, at_ms, sequence) "
+            f"SELECT id, order_id, batch_id, file, 0, source, {at_ms - 1000 * seconds_ago}, sequence "
+            f"FROM pages WHERE id = {page}",
+        )
+    floor = ledger.floor()
+    found = list(floor.pages_by_minute)
+    assert len(found) == 60
+    assert (found[-1], found[-3], found[-5], found[0], sum(found)) == (2, 1, 1, 1, 5)
+    assert floor.pages_per_minute == {"1m": 2.0, "5m": 0.8, "60m": 0.08}
 
 
 def test_the_floor_is_what_the_rows_say_at_every_step_and_folding_changes_nothing(ledger: Ledger) -> None:
