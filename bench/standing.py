@@ -1,4 +1,4 @@
-"""How long a look at the floor takes with a million tasks and a thousand orders in the ledger, on both engines."""
+"""How long the floor and each screen take with a million tasks and a thousand orders in the ledger, on both engines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import text
 
 from bench import servers
 from bench.tables import print_table
+from pipeline import people
+from pipeline.bureau import Bureau
 from pipeline.ledger import Ledger
+from pipeline.model import Role
+from pipeline.settings import Settings
+from tests.console.served import served
+from tests.console.test_signing_in import sign_in
 
 ORDERS = 1_000
 PAGES_AN_ORDER = 600  # 400 of them read and billed, 50 held: with the tasks of both kinds a million tasks
@@ -20,6 +28,11 @@ READ, HELD = 400, 50
 HOUR_MS = 3_600_000
 FINISHED_WITHIN_MS = 14 * 24 * HOUR_MS  # two weeks of work behind it
 TIMES = 15
+NAME, PASSWORD = "bench", "a long pass phrase for nobody"
+SCREENS = (
+    "/", "/orders", "/orders?search=WO-77&status=open", "/orders/WO-1", "/orders/WO-1/batches/1", "/pages/1", "/held",
+    "/held?code=unreadable", "/held?code=unreadable&order=WO-7",
+)  # fmt: skip
 
 NUMBERS = "WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < {most}) "
 IS_HELD = f"sequence > {PAGES_AN_ORDER - HELD}"
@@ -51,14 +64,15 @@ FILL = (
 
 def run() -> None:
     """Fill a ledger on each engine, look, print how long it took."""
-    rows = []
+    rows, screens = [], []
     for engine in ("SQLite", "PostgreSQL"):
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch, servers.database(engine) as server:
-            ledger = Ledger(server.ledger_database() if server else f"sqlite:///{Path(scratch) / 'ledger.db'}")
-            ledger.migrate()
-            rows += _measured(engine, ledger)
-            ledger.close()
+            url = server.empty_database() if server else ""
+            with closing(Bureau.init(Settings(home=Path(scratch) / "home", database_url=url))) as bureau:
+                rows += _measured(engine, bureau.ledger)
+                screens += _screens(engine, bureau)
     print_table(("engine", "question", "ms, median", "ms, worst"), rows)
+    print_table(("engine", "screen", "ms, median", "ms, worst"), screens)
 
 
 def _measured(engine: str, ledger: Ledger) -> list[tuple[str, str, str, str]]:
@@ -78,6 +92,23 @@ def _measured(engine: str, ledger: Ledger) -> list[tuple[str, str, str, str]]:
     rows.append(_line(engine, "tasks unfinished (run --until-idle)", ledger.unfinished))
     rows.append(_line(engine, "fold with nothing to fold", ledger.fold_tallies))
     rows.append(_line(engine, "count everything again (platen verify)", ledger.tally_faults, times=1))
+    return rows
+
+
+def _screens(engine: str, bureau: Bureau) -> list[tuple[str, str, str, str]]:
+    """Each screen as a supervisor's browser gets it, after one look that does not count."""
+    people.add_user(bureau, NAME, PASSWORD, Role.SUPERVISOR, who="bench")
+    rows = []
+    with served(bureau) as client:
+        sign_in(client, NAME, PASSWORD)
+
+        def look(path: str) -> None:
+            answer = client.get(path, timeout=60)
+            assert answer.status_code == 200, f"{path}: {answer.status_code}"
+
+        for path in SCREENS:
+            look(path)
+            rows.append(_line(engine, path, partial(look, path)))
     return rows
 
 
