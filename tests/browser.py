@@ -62,9 +62,7 @@ def faults(page: Page) -> list[str]:
     # given by the debugger and not as a script of the page, which its policy would forbid
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("tags => axe.run(document, {runOnly: tags})", WCAG)
-    return [
-        f"{one['id']}: {one['help']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]
-    ]
+    return [f"{one['id']}: {one['help']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
 
 
 def _fail(error: Exception) -> None:

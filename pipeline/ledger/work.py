@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
+    ColumnElement,
     Connection,
     Row,
     Table,
@@ -61,8 +61,9 @@ _CHARGED_UNTIL = "charged-until"  # counter: what ended before this moment has b
 CHARGE_DELAY_MS = 2_000  # what ended less long ago may be in a transaction that nobody sees yet
 
 
-# written out, or SQLite would not use the partial index for bound values, nor would PostgreSQL's prepared statements
-IS_OUT = literal_column("tasks.state IN ('sent', 'running')", Boolean)
+# written out, or SQLite would not use the partial index for bound values, nor would PostgreSQL's prepared statements;
+# of no type, since SQLite is asked whether a Boolean `= 1`, and then does not use it either
+IS_OUT: ColumnElement[Any] = literal_column("tasks.state IN ('sent', 'running')")
 
 
 class Fenced(RuntimeError):
