@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from console.history_file import history_csv
 from console.hold_words import HoldWords, hold_words
-from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show, templates
+from console.signing_in import SEES_HELD, Doorkeeper, NotAllowed, Text, check_form, show, templates
 from pipeline.audit import scan_picture
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger
@@ -30,7 +30,6 @@ MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
     Role.SUPERVISOR: frozenset(Decision),
     Role.AUDITOR: frozenset(),
 }
-SEES_HELD = frozenset(MAY_DECIDE)
 SEES_HISTORY = SEES_HELD | {Role.BILLING}
 MEANS = {
     Decision.RELEASE: "goes on as it is",
