@@ -13,10 +13,12 @@ from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
 from pipeline.ledger.history import HistoryLine
+from pipeline.ledger.lots import Lot, LotPage, QualityFigures, QualityLine
 from pipeline.ledger.reports import OrderReport
 from pipeline.ledger.standing import FloorReport
 from pipeline.model import Charge, Hold, Page, User, WorkOrder
 from pipeline.packaging import document_place
+from pipeline.quality_control import awaited, delays
 from pipeline.statement import ChargedDelivery
 from pipeline.verification import Verified
 
@@ -72,6 +74,7 @@ def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
             }
             for document in report.documents
         ],
+        "quality": [lot_line(lot) for lot in bureau.ledger.lots_of(order.number)],
         "rolls": [
             {"number": roll.number, "frames": roll.frames, "folder": roll.folder, "written": roll.written}
             for roll in report.rolls
@@ -80,6 +83,76 @@ def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
         "charges_so_far": [charge_line(line) for line in charges_so_far(bureau, order, report.usage, report.charges)],
         "deliveries": order.deliveries,
         "package": order.package,
+    }
+
+
+def lot_line(lot: Lot) -> dict[str, Any]:
+    """How a batch stands in quality control."""
+    return {
+        "lot": lot.id,
+        "order": lot.order,
+        "batch": lot.batch,
+        "state": lot.state.value,
+        "delivery_waits": delays(lot),
+        "awaited": awaited(lot),
+        "plan": lot.plan,
+        "letter": lot.letter,
+        "pages": lot.pages,
+        "sample": lot.sample,
+        "accept": lot.accept,
+        "rejected": lot.rejected,
+        "looked": lot.looked,
+        "to_look": lot.to_look,
+        "undecided": lot.undecided,
+        "defects": {"critical": lot.critical, "major": lot.major, "minor": lot.minor},
+        "scanned_by": lot.operator or None,
+        "scanner": lot.scanner or None,
+        "passed_at": None if lot.passed_at is None else lot.passed_at.isoformat(),
+    }
+
+
+def lot_answer(lot: Lot, pages: Sequence[LotPage]) -> dict[str, Any]:
+    """A lot with how its sample was drawn, and the pages that are looked at."""
+    return {
+        **lot_line(lot),
+        "seed": lot.seed,
+        "drawn_from": lot.population,
+        "looked_at": [
+            {
+                "page": page.id,
+                "page_number": page.sequence,
+                "file": page.file,
+                "verdict": page.verdict and page.verdict.value,
+                "defect": page.defect and page.defect.value,
+                "waits": not page.can_be_judged or bool(page.code),
+            }
+            for page in pages
+        ],
+    }
+
+
+def quality_answer(figures: QualityFigures) -> dict[str, Any]:
+    """The figures of quality control, and why pages were scanned again."""
+
+    def line(one: QualityLine) -> dict[str, Any]:
+        return {
+            "name": one.name,
+            "batches": one.lots,
+            "rejected": one.rejected,
+            "looked": one.looked,
+            "first_pass_yield": one.first_pass_yield,
+            "defects": {grade.value: count for grade, count in one.defects.items()},
+            "defects_per_10_000": one.defects_per_10_000,
+        }
+
+    return {
+        "total": line(figures.total),
+        "orders": [line(one) for one in figures.orders],
+        "scanners": [line(one) for one in figures.scanners],
+        "profiles": [line(one) for one in figures.profiles],
+        "defects": {code.value: count for code, count in figures.defects.items()},
+        "received": figures.received,
+        "rescans": dict(figures.rescans),
     }
 
 

@@ -22,6 +22,8 @@ KINDS = {
     TaskKind.PREPARE_PAGE: "Prepare pages",
     TaskKind.ASSEMBLE_BATCH: "Assemble batches",
     TaskKind.RECOGNIZE_PAGE: "Read pages",
+    TaskKind.INSPECT_BATCH: "Quality control: batches",
+    TaskKind.INSPECT_PAGE: "Quality control: pages",
     TaskKind.PACKAGE_DOCUMENT: "Write documents",
     TaskKind.PLAN_ROLLS: "Plan rolls",
     TaskKind.WRITE_ROLL: "Write rolls",
@@ -204,7 +206,7 @@ def _order(order: Backlog, now: datetime) -> OrderLine:
     return OrderLine(
         number=order.number,
         priority=order.priority.value,
-        remaining=_count(order.remaining),
+        remaining=_count(order.remaining + order.inspection),
         held=_count(order.held),
         finish=_finish(order, now),
         due="–" if order.due is None else order.due.isoformat(),
@@ -216,6 +218,8 @@ def _order(order: Backlog, now: datetime) -> OrderLine:
 def risk_of(order: Backlog, now: datetime) -> tuple[str, str]:
     """Whether the order keeps its due date, in words, and how grave that is. An order is due at the end of its day."""
     waits = f"waits for {_count(order.held)} held pages" if order.held != 1 else "waits for 1 held page"
+    if order.inspection and not order.held:
+        waits = f"waits for quality control of {_count(order.inspection)} pages"
     if order.due is None:
         return (waits, "warn") if not order.remaining else ("no due date", "none")
     end = datetime(order.due.year, order.due.month, order.due.day, tzinfo=UTC) + timedelta(days=1)
@@ -234,7 +238,7 @@ def risk_of(order: Backlog, now: datetime) -> tuple[str, str]:
 
 def _finish(order: Backlog, now: datetime) -> str:
     if not order.remaining:
-        return "when held pages are decided"
+        return "when held pages are decided" if order.held else "when quality control has passed"
     if order.earliest is None or order.latest is None:
         return "not known: nothing was finished in the last hour"
     first, last = (_moment(moment, now) for moment in (order.earliest, order.latest))

@@ -11,8 +11,8 @@ from fastapi.responses import StreamingResponse
 
 from console.history_file import history_csv
 from console.hold_words import HoldWords, hold_words
-from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show
-from console.words import shown
+from console.signing_in import SEES_HELD, Doorkeeper, NotAllowed, Text, check_form, show
+from console.words import shown, typed
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger
 from pipeline.ledger.reports import HeldGroup
@@ -24,7 +24,6 @@ MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
     Role.SUPERVISOR: frozenset(Decision),
     Role.AUDITOR: frozenset(),
 }
-SEES_HELD = frozenset(MAY_DECIDE)
 SEES_HISTORY = SEES_HELD | {Role.BILLING}
 MEANS = {
     Decision.RELEASE: "goes on as it is",
@@ -96,7 +95,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         check_form(session, form_token)
         if decision not in MAY_DECIDE[session.user.role]:
             raise NotAllowed(f"To {decision} is not for you to decide; you are signed in as {session.user.role}.")
-        reason = "".join(sign if sign.isprintable() else " " for sign in why).strip()
+        reason = typed(why)
         said = ""
         if not reason:
             said = "Say why; whoever reads the records later has only this. Nothing was decided."

@@ -10,9 +10,10 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
-from console.signing_in import SEES_FLOOR, Doorkeeper, Text, check_form, show, templates
+from console.signing_in import SEES_FLOOR, SEES_HELD, Doorkeeper, Text, check_form, show, templates
 from console.words import (
     EXCLUSIONS,
+    LOT_STATES,
     PAGE_STATES,
     against_expected,
     detail_of,
@@ -33,9 +34,11 @@ from pipeline.ledger.lookups import (
     ROLLS_A_SCREEN,
     OrderLook,
 )
+from pipeline.ledger.lots import LOTS_A_SCREEN
 from pipeline.model import OrderId, OrderStatus, Priority, Role, Service
 from pipeline.orders import BadOrder, is_name, open_order
 from pipeline.packaging import write_sheet_pdf
+from pipeline.quality_control import awaited, delays
 
 EVERYBODY = frozenset(Role)
 SUPERVISORS = frozenset({Role.SUPERVISOR})
@@ -245,6 +248,7 @@ def _order_page(
     sees_history = session.user.role in SEES_FLOOR
     history = ledger.history_of_order(order.id, before=place("history") or None) if sees_history else []
     rolls = ledger.rolls_from(order.id)
+    lots = ledger.lots_of(order.number)
     charged = ledger.charges(order.id)
     not_charged, fault = None, ""
     if works_out_charges:
@@ -262,6 +266,9 @@ def _order_page(
         more_batches=batches[BATCHES_A_SCREEN - 1].id if len(batches) > BATCHES_A_SCREEN else None,
         documents=documents[:DOCUMENTS_A_SCREEN],
         more_documents=documents[DOCUMENTS_A_SCREEN - 1].id if len(documents) > DOCUMENTS_A_SCREEN else None,
+        lots=[(lot, LOT_STATES[lot.state], awaited(lot)) for lot in lots[:LOTS_A_SCREEN]],
+        more_lots=len(lots) > LOTS_A_SCREEN, awaits_quality=any(delays(lot) for lot in lots),
+        sees_lots=session.user.role in SEES_HELD,
         rolls=rolls[:ROLLS_A_SCREEN], more_rolls=len(rolls) > ROLLS_A_SCREEN,
         charged=charged, not_charged=not_charged, fault=fault,
         sees_history=sees_history,

@@ -86,7 +86,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             if kind == "scan":
                 made, place = f"{page.source}-{page.index_in_file}", picture_of_scan(bureau, page, Edge.VIEW)
             else:
-                edge = Edge.VIEW if kind == "page" else Edge.THUMBNAIL
+                edge = {"page": Edge.VIEW, "large": Edge.LARGE}.get(kind, Edge.THUMBNAIL)
                 made, place = _made_from(page), picture_of_page(bureau, page, edge)
         except Refusal as refusal:
             return Response(f"{refusal.sentence}\n", 404, media_type="text/plain")
@@ -94,7 +94,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.get("/pages/{page_id}/{kind}.webp")
     async def pictures(request: Request, page_id: str, kind: str, v: str = "") -> Response:
-        if kind not in ("thumbnail", "page", "scan"):
+        if kind not in ("thumbnail", "page", "large", "scan"):
             raise NotThere
         # in threads of their own: pictures that wait for the sandbox hold nobody else's page up
         return await to_thread.run_sync(partial(picture, request, page_id, kind, v), limiter=at_once)

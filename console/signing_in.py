@@ -22,6 +22,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SESSION_COOKIE = "platen_session"
 FORM_COOKIE = "platen_form"  # for the one form that is given before anybody is signed in
 SEES_FLOOR = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.BILLING, Role.AUDITOR})
+SEES_HELD = SEES_FLOOR - {Role.BILLING}  # and quality control: pages themselves
 
 templates = Jinja2Templates(TEMPLATES)
 templates.env.finalize = shown_in_templates

@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,15 +37,26 @@ from pipeline.backup import back_up
 from pipeline.billing import read_rate_card
 from pipeline.bureau import Bureau
 from pipeline.convert_files import convert_files, text_of
+from pipeline.defects import Defect
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
-from pipeline.intake import ticket_for, was_taken
-from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
+from pipeline.intake import LONGEST_OPERATOR, ticket_for, was_taken
+from pipeline.ledger import (
+    HeldNoLonger,
+    LedgerUnusable,
+    NoSuchUser,
+    NotToBeLookedAt,
+    OrderNotOpen,
+    UnknownOrder,
+    UserExists,
+)
+from pipeline.ledger.lots import Lot, LotPage
 from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
+from pipeline.quality_control import CannotLook, say_defect, say_good
 from pipeline.settings import EMBEDDED, Settings
 from pipeline.statement import ChargedDelivery, deliveries_of_month
 from pipeline.tasks import do_task
@@ -68,6 +79,7 @@ app = typer.Typer(
 order_app = typer.Typer(no_args_is_help=True, help="Work orders.")
 held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
 page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
+qc_app = typer.Typer(no_args_is_help=True, help="Quality control.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
 user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web console.")
@@ -75,6 +87,7 @@ bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
 app.add_typer(page_app, name="page")
+app.add_typer(qc_app, name="qc")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
@@ -104,7 +117,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, UserExists,
+        NoSuchUser, UserExists, CannotLook, NotToBeLookedAt,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -334,16 +347,24 @@ def ticket(
 def intake(
     path: Path,
     order: Annotated[str, typer.Option(help="Work order number.")],
+    operator: Annotated[str, typer.Option(help="Who scanned it; somebody else must look at it.")] = "",
     as_json: Json = False,
 ) -> None:
     """Take a folder or a file in by hand; it stays where it is."""
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {path}")
+    if len(operator) > LONGEST_OPERATOR or not operator.isprintable():
+        raise typer.BadParameter(f"operator: a name of at most {LONGEST_OPERATOR} printable characters")
     with _bureau() as bureau:
         if bureau.ledger.order(order) is None:
             raise UnknownOrder(order)
         delivery_id, task_id = bureau.ledger.announce_delivery(
-            source=str(path.resolve()), name=path.resolve().name, order_number=order, moves=False, who=_who()
+            source=str(path.resolve()),
+            name=path.resolve().name,
+            order_number=order,
+            moves=False,
+            who=_who(),
+            operator=operator.strip(),
         )
         with _as_worker(bureau) as owner:
             task = bureau.ledger.claim_at_once(task_id, owner)
@@ -591,6 +612,75 @@ def held_rescan(
         review.rescan(bureau, hold, scan, who=_who(), why=why)
 
 
+@qc_app.command("list")
+def qc_list(
+    order: Annotated[str | None, typer.Option(help="Of one order, also what has passed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Batches under quality control, and what they wait for."""
+    with _bureau() as bureau:
+        found = bureau.ledger.lots_under_way(limit=None) if order is None else bureau.ledger.lots_of(order)
+    lots = [answers.lot_line(lot) for lot in found]
+    if as_json:
+        _print_json(lots)
+    else:
+        columns = ("lot", "order", "batch", "state", "pages", "sample", "looked", "awaited")
+        _print_table(columns, [[str(lot[name]) for name in columns] for lot in lots])
+
+
+@qc_app.command("show")
+def qc_show(number: Annotated[int, typer.Argument(metavar="LOT", min=1, max=MOST_ID)], as_json: Json = False) -> None:
+    """One batch under quality control: plan, seed, and the pages that are looked at."""
+    with _bureau() as bureau:
+        lot = _lot(bureau, number)
+        answer = answers.lot_answer(lot, bureau.ledger.lot_pages(lot.id, limit=None))
+    if as_json:
+        _print_json(answer)
+        return
+    for name in ("order", "batch", "state", "plan", "sample", "pages", "accept", "seed", "scanned_by", "awaited"):
+        out.print(f"{name.replace('_', ' ')}: {shown(str(answer[name] or '–'))}", markup=False)
+    columns = ("page_number", "file", "verdict", "defect")
+    _print_table(columns, [[str(page[name] or "") for name in columns] for page in answer["looked_at"]])
+
+
+@qc_app.command("good")
+def qc_good(
+    number: Annotated[int, typer.Argument(metavar="LOT", min=1, max=MOST_ID)],
+    page_number: Annotated[int, typer.Argument(metavar="PAGE", min=1, max=MOST_ID)],
+    as_json: Json = False,
+) -> None:
+    """Say that a page you looked at is good."""
+    with _bureau() as bureau:
+        lot, page = _page_of_lot(bureau, number, page_number)
+        say_good(bureau, lot, page, who=_who())
+        _tell_lot(bureau, lot, as_json)
+
+
+@qc_app.command("defect")
+def qc_defect(
+    number: Annotated[int, typer.Argument(metavar="LOT", min=1, max=MOST_ID)],
+    page_number: Annotated[int, typer.Argument(metavar="PAGE", min=1, max=MOST_ID)],
+    code: Annotated[Defect, typer.Argument(metavar="CODE")],
+    note: Annotated[str, typer.Option(help="Kept with the defect and your name.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say which defect a page has that you looked at."""
+    with _bureau() as bureau:
+        lot, page = _page_of_lot(bureau, number, page_number)
+        say_defect(bureau, lot, page, code, note=shown(note), who=_who())
+        _tell_lot(bureau, lot, as_json)
+
+
+@qc_app.command("figures")
+def qc_figures(
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Of orders opened in so many days.")] = 90,
+) -> None:
+    """First-pass yield, defects in 10,000 and rescans by reason, as JSON."""
+    with _bureau() as bureau:
+        figures = bureau.ledger.quality_figures(datetime.now(UTC) - timedelta(days=days))
+    _print_json(answers.quality_answer(figures))
+
+
 @film_app.command("plan")
 def film_plan(number: Annotated[str, typer.Argument(metavar="N")], as_json: Json = False) -> None:
     """How an order's documents would lie on rolls."""
@@ -674,7 +764,7 @@ def profiles_show(name: str, as_json: Json = False) -> None:
         "recognize": [{"stage": c.name, **c.settings.model_dump(mode="json")} for c in profile.recognize],
         **{
             table: getattr(profile, table).model_dump(mode="json")
-            for table in ("documents", "delivery", "pdfa", "package", "film", "quality", "billing")
+            for table in ("documents", "delivery", "pdfa", "package", "film", "quality", "qc", "billing")
         },
     }
     if as_json:
@@ -926,6 +1016,30 @@ def _decision(hold_id: int, outcome: str, as_json: bool) -> Iterator[tuple[Burea
             out.print(f"{hold_id}: {outcome}")
 
 
+def _lot(bureau: Bureau, number: int) -> Lot:
+    lot = bureau.ledger.lot(number)
+    if lot is None:
+        raise typer.BadParameter(f"there is no lot {number}. See: platen qc list")
+    return lot
+
+
+def _page_of_lot(bureau: Bureau, number: int, page_number: int) -> tuple[Lot, LotPage]:
+    lot = _lot(bureau, number)
+    page = bureau.ledger.lot_page_at(lot.id, page_number)
+    if page is None:
+        raise typer.BadParameter(f"page {page_number} is not among those to be looked at. See: platen qc show {number}")
+    return lot, page
+
+
+def _tell_lot(bureau: Bureau, lot: Lot, as_json: bool) -> None:
+    answer = answers.lot_line(_lot(bureau, lot.id))
+    if as_json:
+        _print_json(answer)
+    else:
+        waits = f"waits for {answer['awaited']}" if answer["awaited"] else answer["state"]
+        out.print(f"{lot.order}, batch {lot.batch}: {waits}", markup=False)
+
+
 @contextmanager
 def _progress(what: str) -> Iterator[tuple[Progress, Any]]:
     columns = (
@@ -984,6 +1098,10 @@ def _print_order(answer: dict[str, Any]) -> None:
                 for d in answer["documents"]
             ],
         )
+    for lot in answer["quality"]:
+        state = f"waits for {lot['awaited']}" if lot["awaited"] else "passed"
+        delivery = "; delivery waits for it" if lot["delivery_waits"] else ""
+        out.print(f"quality control of {shown(lot['batch'])} (lot {lot['lot']}): {state}{delivery}", markup=False)
     for roll in answer["rolls"]:
         out.print(
             f"roll {roll['number']}: {roll['frames']} frames, {roll['folder'] or 'not written yet'}", markup=False

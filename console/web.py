@@ -26,6 +26,7 @@ from console.held_pages import add_held
 from console.metrics import Recount, metrics_text
 from console.orders import add_orders
 from console.pages import add_pages
+from console.quality_pages import add_quality
 from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
 from pipeline.bureau import Bureau
 
@@ -67,6 +68,7 @@ def create_app(bureau: Bureau) -> FastAPI:
     add_held(app, bureau, door)
     add_orders(app, bureau, door)
     add_pages(app, bureau, door)
+    add_quality(app, bureau, door)
 
     @app.get("/healthz")
     def health() -> Response:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from console.floor_page import risk_of
 from pipeline.ledger.lookups import BILLABLE, HELD, OPEN, OrderLook
 from pipeline.ledger.standing import Backlog
-from pipeline.model import Event, Exclusion, OrderStatus
+from pipeline.model import Event, Exclusion, LotState, OrderStatus
 
 # how a page stands, in words, and how grave that is
 PAGE_STATES: Mapping[str, tuple[str, str]] = {
@@ -29,8 +29,18 @@ EXCLUSIONS: Mapping[Exclusion, str] = {
     Exclusion.RESCAN: "scanned again",
     Exclusion.WAIVED: "waived",
 }
+# how a batch stands in quality control, in words, and how grave that is
+LOT_STATES: Mapping[LotState, tuple[str, str]] = {
+    LotState.GATHERING: ("being read", "none"),
+    LotState.SAMPLE: ("sample to be looked at", "warn"),
+    LotState.FULL: ("every page to be looked at", "warn"),
+    LotState.PASSED: ("passed", "good"),
+}
 # what of an event's detail people are told; digests and readings have their own places
-_TOLD = ("why", "sentence", "reason", "name", "pages", "documents", "rolls", "package", "folder", "seconds")
+_TOLD = (
+    "why", "sentence", "reason", "name", "pages", "documents", "rolls", "package", "folder", "seconds", "plan",
+    "defect", "note", "scanned_by",
+)  # fmt: skip
 _LONGEST_DETAIL = 400  # signs
 _WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
 
@@ -38,6 +48,11 @@ _WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
 def shown(text: str) -> str:
     """Text from outside, without signs that a terminal obeys, that hide, or that turn the writing round."""
     return "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
+def typed(text: str) -> str:
+    """What somebody typed, as the records keep it: on one line, without signs that steer a screen."""
+    return "".join(sign if sign.isprintable() else " " for sign in text).strip()
 
 
 def shown_in_templates(value: object) -> object:

@@ -155,6 +155,7 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
         seen={page.id: page.prepared for page in pages},
         who=who,
         reads_text=profile.reads_text(order.services),
+        inspection=profile.qc.inspection,
     )
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 WORK_FOLDER = ".work"  # inside the inbox, so that a claim is a rename on one file system
 READY_MARKERS = frozenset({".ready", ".done"})
+OPERATOR_FILE = ".operator"  # in a dropped folder: its first line is the name of who scanned it
+LONGEST_OPERATOR = 60
+_OPERATOR_BYTES = 4 * LONGEST_OPERATOR + 2
 _JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__macosx", "$recycle.bin"})
 _JUNK_ENDINGS = (".part", ".tmp", ".crdownload", ".lnk")
 _RESCAN_NAME = re.compile(r"RESCAN-(?P<hold>[0-9]{1,15})\.[^.]+", re.IGNORECASE)
@@ -144,7 +148,8 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
         order = _order_of(bureau, delivery, files[0])
         pages = _pages(bureau, files)
         try:
-            kept = replace(delivery, name=keepable(delivery.name))
+            operator = delivery.operator or operator_named_in(place)
+            kept = replace(delivery, name=keepable(delivery.name), operator=operator)
             batch = bureau.ledger.record_received(task, order.id, kept, batch_digest(files), pages, who=who)
         except OrderNotOpen as error:
             raise RefusedDelivery(
@@ -344,6 +349,19 @@ def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]
             for index in range(count)
         ]
     return pages
+
+
+def operator_named_in(place: Path) -> str:
+    """Who scanned a delivery, by the first line of its file `.operator`; empty if nobody says, or in no plain words."""
+    try:
+        if not stat.S_ISREG((place / OPERATOR_FILE).lstat().st_mode):
+            return ""
+        with (place / OPERATOR_FILE).open("rb") as file:
+            first = file.readline(_OPERATOR_BYTES)
+    except OSError:
+        return ""
+    name = first.decode("utf-8", "replace").strip()
+    return name if name.isprintable() and len(name) <= LONGEST_OPERATOR else ""
 
 
 def _work_folder(bureau: Bureau, delivery_id: DeliveryId) -> Path:

@@ -86,6 +86,8 @@ class TaskKind(StrEnum):
     RECEIVE_BATCH = "RECEIVE_BATCH"  # of a delivery
     PREPARE_PAGE = "PREPARE_PAGE"  # of a page
     ASSEMBLE_BATCH = "ASSEMBLE_BATCH"  # of a batch
+    INSPECT_BATCH = "INSPECT_BATCH"  # of a batch: its sample is drawn, then people look at it
+    INSPECT_PAGE = "INSPECT_PAGE"  # of a page with a grave defect; a person decides, no worker
     RECOGNIZE_PAGE = "RECOGNIZE_PAGE"  # of a page
     PACKAGE_DOCUMENT = "PACKAGE_DOCUMENT"  # of a document
     PLAN_ROLLS = "PLAN_ROLLS"  # of a work order
@@ -97,16 +99,19 @@ class TaskKind(StrEnum):
 #   RECEIVE_BATCH    -> PREPARE_PAGE, one a page
 #   PREPARE_PAGE     of one batch        -> ASSEMBLE_BATCH
 #   ASSEMBLE_BATCH                       -> RECOGNIZE_PAGE, one a page kept, if the order wants text
-#   RECOGNIZE_PAGE   of one document     -> PACKAGE_DOCUMENT
+#   RECOGNIZE_PAGE   of one batch        -> INSPECT_BATCH, if the profile asks for quality control
+#   RECOGNIZE_PAGE   of one document     -> PACKAGE_DOCUMENT (when its lot has passed, if delivery waits for that)
 #   PACKAGE_DOCUMENT of one closed order -> PLAN_ROLLS if it is filmed, else DELIVER_ORDER
 #   WRITE_ROLL       of one order        -> DELIVER_ORDER
-PAGE_TASKS = frozenset({TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE})
+PAGE_TASKS = frozenset({TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE, TaskKind.INSPECT_PAGE})
 
 # Order of work inside one work order: quality alarms first, finishing before reading more pages.
 RANKS: Mapping[TaskKind, int] = {
     TaskKind.RECEIVE_BATCH: 0,
     TaskKind.PREPARE_PAGE: 1,
     TaskKind.ASSEMBLE_BATCH: 2,
+    TaskKind.INSPECT_BATCH: 2,
+    TaskKind.INSPECT_PAGE: 2,
     TaskKind.PACKAGE_DOCUMENT: 3,
     TaskKind.PLAN_ROLLS: 3,
     TaskKind.WRITE_ROLL: 3,
@@ -117,7 +122,14 @@ RANKS: Mapping[TaskKind, int] = {
 # Queues, so that documents (memory) can be given fewer workers than pages (processor). A rank lies in one queue whole.
 QUEUES: Mapping[str, frozenset[TaskKind]] = {
     "pages": frozenset(
-        {TaskKind.RECEIVE_BATCH, TaskKind.PREPARE_PAGE, TaskKind.ASSEMBLE_BATCH, TaskKind.RECOGNIZE_PAGE}
+        {
+            TaskKind.RECEIVE_BATCH,
+            TaskKind.PREPARE_PAGE,
+            TaskKind.ASSEMBLE_BATCH,
+            TaskKind.INSPECT_BATCH,
+            TaskKind.INSPECT_PAGE,
+            TaskKind.RECOGNIZE_PAGE,
+        }
     ),
     "documents": frozenset(
         {TaskKind.PACKAGE_DOCUMENT, TaskKind.PLAN_ROLLS, TaskKind.WRITE_ROLL, TaskKind.DELIVER_ORDER}
@@ -129,12 +141,31 @@ EXPECTED_SECONDS: Mapping[TaskKind, float] = {
     TaskKind.RECEIVE_BATCH: 0.5,
     TaskKind.PREPARE_PAGE: 0.3,
     TaskKind.ASSEMBLE_BATCH: 0.1,
+    TaskKind.INSPECT_BATCH: 0.1,
+    TaskKind.INSPECT_PAGE: 0.0,
     TaskKind.RECOGNIZE_PAGE: 3.0,
     TaskKind.PACKAGE_DOCUMENT: 0.5,
     TaskKind.PLAN_ROLLS: 0.2,
     TaskKind.WRITE_ROLL: 5.0,
     TaskKind.DELIVER_ORDER: 2.0,
 }
+
+
+class Inspection(StrEnum):
+    """Whether people look at the pages of a batch, and whether its delivery waits for them."""
+
+    NONE = "none"
+    BESIDE = "beside"  # for the figures: nothing waits
+    BEFORE = "before"  # no page is billed and no document written before the lot has passed
+
+
+class LotState(StrEnum):
+    """How far the quality control of a batch has come."""
+
+    GATHERING = "gathering"  # pages are still read, or held
+    SAMPLE = "sample"  # those that were drawn are looked at
+    FULL = "full"  # every page is looked at
+    PASSED = "passed"
 
 
 class TaskState(StrEnum):
@@ -211,6 +242,7 @@ class Delivery:
     order_number: str | None
     moves: bool  # from the inbox: it is moved on; by hand: it stays where it is
     accept_repeat: bool = False  # a person said: take it although the same delivery came before
+    operator: str = ""  # who scanned it, as far as anybody said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +266,7 @@ class Batch:
     received_at: datetime
     assembled: bool
     seal: str | None = None
+    operator: str = ""  # who scanned it; empty when nobody said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ class Edge(IntEnum):
 
     THUMBNAIL = 240
     VIEW = 1600  # body text of A4 can just be read
+    LARGE = 3508  # an A4 sheet at 300 dpi: print is judged at its own size
 
 
 def picture_of_scan(bureau: Bureau, page: Page, edge: Edge) -> Path:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.film import FilmSettings
-from pipeline.model import Exclusion, Readings, Service
+from pipeline.model import Exclusion, Inspection, Readings, Service
+from pipeline.sampling import AQLS, SamplingPlan, z14_plan
 from stages.catalogue import PAGE_STAGES, Stage
 from stages.ink_ledger import ink_taken
 from stages.ocr import Settings as OcrSettings
@@ -161,6 +162,45 @@ class QualityRules(_Rules):
         return self.read_again_below
 
 
+class QcRules(_Rules):
+    """Which pages of a batch people look at before it is delivered, and how many defects they may find."""
+
+    plan: Literal["none", "z1.4", "percent", "all"] = "none"
+    level: Literal["I", "II", "III"] = "II"
+    aql: float = Field(1.0, description="with plan = z1.4: percent of pages with a major defect that is still good")
+    percent: float = Field(10.0, gt=0, le=100, description="with plan = percent: of the pages of a batch")
+    accept: int = Field(0, ge=0, description="with percent and all: pages with a major defect that do not reject it")
+    required: bool = Field(True, description="delivery waits until the batch has passed")
+
+    @field_validator("aql")
+    @classmethod
+    def _in_the_table(cls, aql: float) -> float:
+        if aql not in AQLS:
+            raise ValueError(f"the tables have {', '.join(f'{one:g}' for one in AQLS)}")
+        return aql
+
+    @property
+    def inspection(self) -> Inspection:
+        """Whether anybody looks, and whether delivery waits for it."""
+        if self.plan == "none":
+            return Inspection.NONE
+        return Inspection.BEFORE if self.required else Inspection.BESIDE
+
+    def sampling(self, pages: int) -> SamplingPlan:
+        """How many of so many pages are drawn."""
+        if self.plan == "z1.4":
+            return z14_plan(pages, self.level, self.aql)
+        fraction = self.percent / 100 if self.plan == "percent" else 1.0
+        return SamplingPlan(sample=min(pages, math.ceil(pages * fraction)), accept=self.accept)
+
+    @property
+    def words(self) -> str:
+        """The plan as records and screens name it."""
+        if self.plan == "z1.4":
+            return f"ANSI/ASQ Z1.4, level {self.level}, AQL {self.aql:g}"
+        return f"{self.percent:g} % of the pages" if self.plan == "percent" else "every page"
+
+
 class BillingRules(_Rules):
     """Which rate card, unless the customer has one of their own."""
 
@@ -179,6 +219,7 @@ class _Document(_Rules):
     package: PackageRules = PackageRules()
     film: FilmSettings = FilmSettings()
     quality: QualityRules = QualityRules()
+    qc: QcRules = QcRules()
     billing: BillingRules = BillingRules()
 
 
@@ -212,6 +253,7 @@ class Profile:
     package: PackageRules
     film: FilmSettings
     quality: QualityRules
+    qc: QcRules
     billing: BillingRules
 
     def reads_text(self, services: Collection[Service]) -> bool:
@@ -310,6 +352,7 @@ def profile_from_document(document: Mapping[str, Any], *, origin: str) -> Profil
         package=tables.package,
         film=tables.film,
         quality=tables.quality,
+        qc=tables.qc,
         billing=tables.billing,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.assemble import PartingInDoubt, TooManyHeld
 from pipeline.bureau import Bureau
 from pipeline.intake import RepeatedDelivery, finish_interrupted, rescan_pages
-from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger
+from pipeline.ledger import AWAITING_INSPECTION, AWAITING_RESCAN, QUALITY_DEFECT, HeldNoLonger
 from pipeline.model import PAGE_TASKS, Exclusion, Hold, PageId, TaskId, TaskKind
 from stages.errors import (
     CutEdge,
@@ -34,6 +34,7 @@ RELEASABLE = frozenset(
         TooManyHeld.code,
         PartingInDoubt.code,
         RepeatedDelivery.code,
+        QUALITY_DEFECT,
     }
 )
 
@@ -53,6 +54,8 @@ class CannotDecide(ValueError):
 
 def decisions(hold: Hold) -> frozenset[Decision]:
     """What may be decided about this hold."""
+    if hold.code == AWAITING_INSPECTION:
+        return frozenset()  # it is decided page by page
     fits = {Decision.RETRY}
     if hold.code in RELEASABLE:
         fits.add(Decision.RELEASE)
@@ -114,8 +117,11 @@ def retry(bureau: Bureau, hold: Hold, *, who: str, why: str) -> None:
     """Do the same again (after a repair, another setting, a restart).
 
     Raises:
+        CannotDecide: people look at the pages of a batch, and nothing else helps.
         HeldNoLonger: somebody was quicker.
     """
+    if Decision.RETRY not in decisions(hold):
+        raise CannotDecide(f"The batch goes on when its pages have been looked at. {hold.sentence}")
     _check_counted(bureau.ledger.decide_retry(hold, who=who, why=why))
 
 

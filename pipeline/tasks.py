@@ -17,6 +17,7 @@ from pipeline.logs import about
 from pipeline.measures import FENCED, STALE_HINTS
 from pipeline.model import Task, TaskId, TaskKind
 from pipeline.packaging import deliver_order, package_document
+from pipeline.quality_control import draw_sample
 from pipeline.sandbox import Stopping
 from stages.errors import Refusal
 
@@ -28,6 +29,7 @@ VERBS: Mapping[TaskKind, Callable[..., None]] = {
     TaskKind.RECEIVE_BATCH: receive_delivery,
     TaskKind.PREPARE_PAGE: prepare_page,
     TaskKind.ASSEMBLE_BATCH: assemble_batch,
+    TaskKind.INSPECT_BATCH: draw_sample,
     TaskKind.RECOGNIZE_PAGE: recognize_page,
     TaskKind.PACKAGE_DOCUMENT: package_document,
     TaskKind.PLAN_ROLLS: plan_order_rolls,

@@ -126,6 +126,8 @@ def _record_faults(recount: OrderRecount) -> Iterator[str]:
         yield f"{order.number}, {miscount.where}: {miscount.kept} are kept, {miscount.counted} are counted."
     if recount.misbilled:
         yield f"{order.number}: billed although left out, or as another page: {_first_of(recount.misbilled)}."
+    for name in recount.misdrawn:
+        yield f"{order.number}, batch {name}: the sample that people looked at is not the one that its seed draws."
     for public_id in recount.unwritten:
         yield f"{order.number}: document {public_id} is recorded as finished and has no file."
     for batch, _ in recount.report.batches:
@@ -220,8 +222,10 @@ def _tasks_left(recount: OrderRecount) -> tuple[list[str], list[str]]:
     number = recount.report.order.number
     if not recount.tasks:
         return [], []
-    if recount.report.order.status is OrderStatus.DELIVERED:
-        return [f"{number} was delivered, but not everything of it is finished: {_counted(recount.tasks)}."], []
+    unfinished = {one: count for one, count in recount.tasks.items() if one[0] is not TaskKind.INSPECT_BATCH}
+    # beside a delivery people may look at pages for as long as they like
+    if recount.report.order.status is OrderStatus.DELIVERED and unfinished:
+        return [f"{number} was delivered, but not everything of it is finished: {_counted(unfinished)}."], []
     return [], [f"{number} is {recount.report.order.status.value}; not finished: {_counted(recount.tasks)}."]
 
 

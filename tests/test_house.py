@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 HOLD_ROW = re.compile(r"^\| `(?P<code>[a-z0-9-]+)` \|.*\| (?P<decisions>[a-z, ]+) \|$", re.MULTILINE)
 # the ledger holds with these itself; "crashed" is a refusal too
-LEDGER_CODES = {"failed-repeatedly", "crashed", "awaiting-rescan"}
+LEDGER_CODES = {"failed-repeatedly", "crashed", "awaiting-rescan", "awaiting-inspection", "quality-defect"}
 # put together here, or this file would be the first to be found
 OF_ONE_MACHINE = tuple(
     "".join(parts) for parts in (("/wo", "rk/"), ("py", "pi.org"), ("repo1.", "maven"), ("files.", "pythonhosted"))

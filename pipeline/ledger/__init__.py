@@ -1,20 +1,25 @@
 """What the bureau remembers. SQL is spoken here and nowhere else."""
 
 from pipeline.ledger.database import LedgerUnusable
+from pipeline.ledger.inspections import AWAITING_INSPECTION, QUALITY_DEFECT, LotChanged, NotToBeLookedAt
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
 from pipeline.ledger.people import NoSuchUser, Session, UserExists
 from pipeline.ledger.work import Fenced, subject_of
 
 __all__ = [
+    "AWAITING_INSPECTION",
     "AWAITING_RESCAN",
+    "QUALITY_DEFECT",
     "BatchChanged",
     "Fenced",
     "HeldNoLonger",
     "Leadership",
     "Ledger",
     "LedgerUnusable",
+    "LotChanged",
     "NoSuchUser",
+    "NotToBeLookedAt",
     "OrderNotOpen",
     "Session",
     "UnknownOrder",

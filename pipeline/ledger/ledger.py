@@ -3,7 +3,7 @@
 Follow-ups are written in the transaction of the result they follow from, by counters that are lowered with
 `UPDATE ... RETURNING`; counting what is unfinished instead is wrong on PostgreSQL (QUEUE 2.3).
 
-Rows are locked in one order, or two transactions could wait for each other: task, batch, page, document, order.
+Rows are locked in one order, or two transactions could wait for each other: task, batch, lot, page, document, order.
 Receiving, closing and reopening take the order first; what they lock besides nobody else waits for.
 """
 
@@ -19,12 +19,15 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.history import History
+from pipeline.ledger.inspections import Inspections, kept_pages
 from pipeline.ledger.lookups import Lookups
+from pipeline.ledger.lots import Lots
 from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
+    PAGE_TASKS,
     WEIGHTS,
     BatchId,
     Charge,
@@ -32,6 +35,7 @@ from pipeline.model import (
     DeliveryId,
     Exclusion,
     Hold,
+    Inspection,
     OrderId,
     OrderStatus,
     PageId,
@@ -50,6 +54,7 @@ from pipeline.model import (
 )
 
 AWAITING_RESCAN = "awaiting-rescan"  # code of a held page for which a person has asked for a new scan
+RESCAN_ASKED_FOR = "rescan asked for"  # kind of the event
 
 
 class UnknownOrder(LookupError):
@@ -74,7 +79,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, People, History):
+class Ledger(Recounts, Lookups, Lots, Inspections, People, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -184,7 +189,7 @@ class Ledger(Recounts, Lookups, People, History):
     # --- deliveries and batches ----------------------------------------------------------------------------------
 
     def announce_delivery(
-        self, *, source: str, name: str, order_number: str | None, moves: bool, who: str
+        self, *, source: str, name: str, order_number: str | None, moves: bool, who: str, operator: str = ""
     ) -> tuple[DeliveryId, TaskId]:
         """Claim a place before anything is moved; a place that is claimed already keeps its claim."""
         with self.write() as c:
@@ -202,6 +207,7 @@ class Ledger(Recounts, Lookups, People, History):
                 insert_if_new(
                     c, t.deliveries,
                     source=source, name=name, order_number=order_number, moves=moves, seen_ms=t.now_ms(),
+                    operator=operator,
                 ).returning(t.deliveries.c.id)
             )  # fmt: skip
             if delivery_id is not None:
@@ -214,7 +220,9 @@ class Ledger(Recounts, Lookups, People, History):
                 add_event(c, order_id, f"delivery {delivery_id}", "seen", who, "done", name=name)
                 return DeliveryId(delivery_id), TaskId(task_id)
         # another watcher was quicker in between: its claim stands
-        return self.announce_delivery(source=source, name=name, order_number=order_number, moves=moves, who=who)
+        return self.announce_delivery(
+            source=source, name=name, order_number=order_number, moves=moves, who=who, operator=operator
+        )
 
     def record_received(
         self, task: Task, order_id: OrderId, delivery: Delivery, digest: str, pages: Sequence[ReceivedPage], *, who: str
@@ -247,6 +255,7 @@ class Ledger(Recounts, Lookups, People, History):
                     repeat=repeats,
                     received_ms=t.now_ms(),
                     pages_left=len(pages),
+                    operator=delivery.operator,
                 )
                 .returning(t.batches.c.id)
             ).scalar_one()
@@ -275,6 +284,7 @@ class Ledger(Recounts, Lookups, People, History):
             add_event(
                 c, order_id, f"batch {batch_id}", "received", who, "done",
                 name=delivery.name, digest=digest, pages=len(pages), delivery=delivery.id,
+                scanned_by=delivery.operator,
             )  # fmt: skip
             return BatchId(batch_id)
 
@@ -343,16 +353,16 @@ class Ledger(Recounts, Lookups, People, History):
                 output=prepared, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
             if late:
-                self._late_page(c, page_id, task, late_exclusion, reads_text)
+                self._late_page(c, page_id, task, late_exclusion, reads_text, who=who)
 
     def _late_page(
-        self, c: Connection, page_id: int, task: Task, exclusion: Exclusion | None, reads_text: bool
+        self, c: Connection, page_id: int, task: Task, exclusion: Exclusion | None, reads_text: bool, *, who: str
     ) -> None:
         if exclusion is not None:
-            self._exclude(c, page_id, exclusion)
+            self._exclude(c, page_id, exclusion, who=who)
         elif reads_text:
             add_tasks(c, TaskKind.RECOGNIZE_PAGE, task.order_id, [page_id])
-        else:
+        elif self._page_ready(c, page_id, who=who):
             self._finish_page(c, page_id)
 
     def record_assembled(
@@ -364,10 +374,12 @@ class Ledger(Recounts, Lookups, People, History):
         seen: Mapping[PageId, Sha256 | None],
         who: str,
         reads_text: bool,
+        inspection: Inspection = Inspection.NONE,
     ) -> None:
         """A batch has become documents; its kept pages are read next.
 
-        `seen` are the pages that the plan was made from, with what they were prepared to.
+        `seen` are the pages that the plan was made from, with what they were prepared to; `inspection` says whether
+        people look at them.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -409,6 +421,7 @@ class Ledger(Recounts, Lookups, People, History):
                         .where(t.pages.c.id == page_id)
                         .values(document_id=document_id, page_in_document=number)
                     )
+            self._open_lot(c, batch_id, order_id, inspection, sum(len(planned.pages) for planned in documents))
             _add_items(c, order_id, len(documents))
             add_event(
                 c, order_id, f"batch {batch_id}", "assembled", who, "done",
@@ -432,7 +445,8 @@ class Ledger(Recounts, Lookups, People, History):
                 add_tasks(c, TaskKind.RECOGNIZE_PAGE, order_id, kept)
             else:
                 for page_id in kept:
-                    self._finish_page(c, page_id)
+                    if self._page_ready(c, page_id, who=who):
+                        self._finish_page(c, page_id)
             self._item_done(c, order_id)
 
     def record_recognized(
@@ -447,6 +461,7 @@ class Ledger(Recounts, Lookups, People, History):
         page_id = task.subject_id
         with self.write() as c:
             seconds = self._end_attempt(c, task, state=TaskState.DONE)
+            is_billed = self._page_ready(c, page_id, who=who)
             kept = json.loads(c.execute(select(t.pages.c.readings).where(t.pages.c.id == page_id)).scalar_one())
             c.execute(
                 update(t.pages)
@@ -462,7 +477,8 @@ class Ledger(Recounts, Lookups, People, History):
                 c, task.order_id, f"page {page_id}", "recognized", who, "done",
                 text=text, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
-            self._finish_page(c, page_id)
+            if is_billed:
+                self._finish_page(c, page_id)
 
     def _settle(self, c: Connection, page_id: int) -> bool:
         """Count the page as looked at, once; False when it had been counted. The last one makes assembly due."""
@@ -499,21 +515,41 @@ class Ledger(Recounts, Lookups, People, History):
                 at_ms=t.now_ms(),
             )
         )
-        self._page_leaves_document(c, page.document_id)
+        self._pages_leave_document(c, page.document_id)
 
-    def _exclude(self, c: Connection, page_id: int, reason: Exclusion) -> None:
+    def _when_lot_passed(self, c: Connection, batch_id: int) -> None:
+        """Bill the pages of a batch that waited for its quality control, and lower their documents' counters."""
+        names = ("order_id", "batch_id", "sequence", "file", "index_in_file", "source")
+        waiting = (
+            kept_pages(batch_id)
+            .with_only_columns(t.pages.c.id, *(t.pages.c[name] for name in names), t.now_ms())
+            .where(~exists().where(t.billables.c.page_id == t.pages.c.id))
+        )
+        c.execute(insert(t.billables).from_select(["page_id", *names, "at_ms"], waiting))
+        pages = func.count().label("pages")
+        by_document = kept_pages(batch_id).with_only_columns(t.pages.c.document_id, pages)
+        for row in c.execute(by_document.group_by(t.pages.c.document_id).order_by(t.pages.c.document_id)).all():
+            self._pages_leave_document(c, row.document_id, pages=row.pages)
+
+    def _exclude(self, c: Connection, page_id: int, reason: Exclusion, *, who: str, was_ready: bool = False) -> None:
+        """Leave a page out; `was_ready` if it could be looked at already, so that its lot does not wait for it."""
         _lock_batch_of(c, page_id)
+        self._lock_lot_of(c, page_id)
         page = c.execute(
             update(t.pages).where(t.pages.c.id == page_id).values(excluded=reason).returning(t.pages.c.document_id)
         ).one()
         if page.document_id is not None:
-            self._page_leaves_document(c, page.document_id)
+            self._pages_leave_document(c, page.document_id)
+        if was_ready:
+            self._page_decided(c, page_id, who=who, settled=True)
+        else:
+            self._fewer_left(c, page_id, who=who)
 
-    def _page_leaves_document(self, c: Connection, document_id: int) -> None:
+    def _pages_leave_document(self, c: Connection, document_id: int, *, pages: int = 1) -> None:
         row = c.execute(
             update(t.documents)
             .where(t.documents.c.id == document_id)
-            .values(pages_left=t.documents.c.pages_left - 1)
+            .values(pages_left=t.documents.c.pages_left - pages)
             .returning(t.documents.c.pages_left, t.documents.c.order_id)
         ).one()
         if row.pages_left == 0:
@@ -687,17 +723,22 @@ class Ledger(Recounts, Lookups, People, History):
     # --- what a person decides -----------------------------------------------------------------------------------
 
     def decide_retry(self, hold: Hold, *, who: str, why: str) -> bool:
-        """Try the held task again from the start; False, here and below, when it is not held so any more."""
+        """Try the held task again from the start; False, here and below, when it is not held so any more.
+
+        A page with a defect is looked at again.
+        """
         with self.write() as c:
-            if not _unhold(c, hold, TaskState.DUE):
+            if not _unhold(c, hold, _decided_state(hold, TaskState.DROPPED)):
                 return False
+            if hold.kind is TaskKind.INSPECT_PAGE:
+                self._page_decided(c, _page_of(hold), who=who, settled=False)
             _decided(c, hold, "retried", who, why)
             return True
 
     def decide_release(self, hold: Hold, *, who: str, why: str) -> bool:
         """Go on in spite of this refusal, for this thing only; the waiver is kept with who and why."""
         with self.write() as c:
-            if not _unhold(c, hold, TaskState.DUE):
+            if not _unhold(c, hold, _decided_state(hold, TaskState.DONE)):
                 return False
             subject_id = c.execute(select(t.tasks.c.subject_id).where(t.tasks.c.id == hold.id)).scalar_one()
             c.execute(
@@ -707,18 +748,18 @@ class Ledger(Recounts, Lookups, People, History):
             )
             if hold.kind is TaskKind.RECEIVE_BATCH:
                 c.execute(update(t.deliveries).where(t.deliveries.c.id == subject_id).values(accept_repeat=True))
+            if hold.kind is TaskKind.INSPECT_PAGE:
+                self._page_decided(c, _page_of(hold), who=who, settled=True)
             _decided(c, hold, "released", who, why)
             return True
 
     def decide_exclude(self, hold: Hold, reason: Exclusion, *, who: str, why: str) -> bool:
         """Do without the held page: it stays in the records, is not delivered and not billed."""
-        page_id = hold.page_id
-        if page_id is None:
-            raise ValueError("only a page can be left out")
+        page_id = _page_of(hold)
         with self.write() as c:
             if not _unhold(c, hold, TaskState.DROPPED):
                 return False
-            self._exclude(c, page_id, reason)
+            self._exclude(c, page_id, reason, who=who, was_ready=hold.kind is TaskKind.INSPECT_PAGE)
             _decided(c, hold, reason.value, who, why)
             return True
 
@@ -747,7 +788,7 @@ class Ledger(Recounts, Lookups, People, History):
                 update(t.tasks).where(_is_held_so(hold)).values(code=AWAITING_RESCAN, sentence=sentence)
             ).rowcount
             if changed:
-                _decided(c, hold, "rescan asked for", who, why)
+                _decided(c, hold, RESCAN_ASKED_FOR, who, why)
             return changed == 1
 
     def record_rescan(self, task: Task, hold: Hold, file: str, source: Sha256, *, who: str) -> PageId:
@@ -757,11 +798,12 @@ class Ledger(Recounts, Lookups, People, History):
             HeldNoLonger: the page waits for no scan any more.
             Fenced: the attempt was taken away.
         """
-        if hold.page_id is None:
-            raise ValueError("only a page can be replaced")
+        page_id = _page_of(hold)
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.DONE)
-            return _replace_page(c, hold.page_id, file, source, who=who, why="the rescan that was asked for")
+            return self._replace_page(
+                c, page_id, file, source, who=who, why="the rescan that was asked for", operator=""
+            )
 
     def replace_page(self, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
         """Put a rescan in the place of a held page; the old one stays in the records as `rescan`.
@@ -770,7 +812,58 @@ class Ledger(Recounts, Lookups, People, History):
             HeldNoLonger: the page is held no longer; it is being worked on, or another scan was quicker.
         """
         with self.write() as c:
-            return _replace_page(c, page_id, file, source, who=who, why=why)
+            return self._replace_page(c, page_id, file, source, who=who, why=why, operator=who)
+
+    def _replace_page(
+        self, c: Connection, page_id: PageId, file: str, source: Sha256, *, who: str, why: str, operator: str
+    ) -> PageId:
+        """Put a new scan in a page's place; `operator` is who has made it, as far as anybody knows."""
+        dropped = c.execute(
+            update(t.tasks)
+            .where(
+                t.tasks.c.subject_id == page_id,
+                t.tasks.c.kind.in_(tuple(PAGE_TASKS)),
+                t.tasks.c.state == TaskState.HELD,
+            )
+            .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
+            .returning(t.tasks.c.kind, t.tasks.c.code)
+        ).first()
+        if dropped is None:  # replaced all the same, it would be billed beside its rescan
+            raise HeldNoLonger
+        _lock_batch_of(c, page_id)
+        old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
+        new_id = c.execute(
+            insert(t.pages)
+            .values(
+                order_id=old.order_id,
+                batch_id=old.batch_id,
+                sequence=old.sequence,
+                revision=old.revision + 1,
+                file=file,
+                index_in_file=0,
+                pages_in_file=1,
+                source=source,
+                settled=True,
+                document_id=old.document_id,
+                page_in_document=old.page_in_document,
+            )
+            .returning(t.pages.c.id)
+        ).scalar_one()
+        self._page_replaced(c, page_id, new_id, was_ready=dropped.kind == TaskKind.INSPECT_PAGE, operator=operator)
+        c.execute(
+            update(t.pages)
+            .where(t.pages.c.id == page_id)
+            .values(excluded=Exclusion.RESCAN, document_id=null(), page_in_document=null())
+        )
+        reason = _reason_of_rescan(c, page_id, dropped.code)
+        c.execute(insert(t.rescans).values(page_id=page_id, order_id=old.order_id, reason=reason, at_ms=t.now_ms()))
+        add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
+        add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why, reason=reason)
+        add_event(
+            c, old.order_id, f"page {new_id}", "received", who, "done",
+            instead_of=page_id, source=source, scanned_by=operator,
+        )  # fmt: skip
+        return PageId(new_id)
 
     def _when_held(self, c: Connection, task: Task) -> None:
         if task.kind is TaskKind.PREPARE_PAGE:
@@ -799,46 +892,30 @@ def _free_number(c: Connection, year: int) -> str:
             return number
 
 
-def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
-    dropped = c.execute(
-        update(t.tasks)
-        .where(
-            t.tasks.c.subject_id == page_id,
-            t.tasks.c.kind.in_((TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE)),
-            t.tasks.c.state == TaskState.HELD,
-        )
-        .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
-    ).rowcount
-    if not dropped:  # replaced all the same, it would be billed beside its rescan
-        raise HeldNoLonger
-    _lock_batch_of(c, page_id)
-    old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
-    new_id = c.execute(
-        insert(t.pages)
-        .values(
-            order_id=old.order_id,
-            batch_id=old.batch_id,
-            sequence=old.sequence,
-            revision=old.revision + 1,
-            file=file,
-            index_in_file=0,
-            pages_in_file=1,
-            source=source,
-            settled=True,
-            document_id=old.document_id,
-            page_in_document=old.page_in_document,
-        )
-        .returning(t.pages.c.id)
-    ).scalar_one()
-    c.execute(
-        update(t.pages)
-        .where(t.pages.c.id == page_id)
-        .values(excluded=Exclusion.RESCAN, document_id=null(), page_in_document=null())
+def _reason_of_rescan(c: Connection, page_id: int, code: str) -> str:
+    """Why a page was scanned again: the defect that was found on it, or else the code it was held with at first."""
+    if defect := c.scalar(select(t.lot_pages.c.defect).where(t.lot_pages.c.page_id == page_id)):
+        return str(defect)
+    if code != AWAITING_RESCAN:
+        return code
+    asked = (
+        select(t.events.c.outcome)
+        .where(t.events.c.subject == f"page {page_id}", t.events.c.kind == RESCAN_ASKED_FOR)
+        .order_by(t.events.c.id.desc())
+        .limit(1)
     )
-    add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
-    add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why)
-    add_event(c, old.order_id, f"page {new_id}", "received", who, "done", instead_of=page_id, source=source)
-    return PageId(new_id)
+    return str(c.execute(asked).scalar_one())
+
+
+def _page_of(hold: Hold) -> PageId:
+    if hold.page_id is None:
+        raise ValueError("this can be done to a page only")
+    return hold.page_id
+
+
+def _decided_state(hold: Hold, when_inspected: TaskState) -> TaskState:
+    """What becomes of a task that is held no longer: a worker takes it, but for what people do themselves."""
+    return when_inspected if hold.kind is TaskKind.INSPECT_PAGE else TaskState.DUE
 
 
 def _set_status(c: Connection, order_id: int, status: OrderStatus) -> None:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, case, exists, func, literal_column, or_, sele
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import OrderReport, Reports, order_from, order_report, seal_lines, seal_of
 from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT
-from pipeline.model import BatchId, Exclusion, OrderId, Service, Sha256, TaskKind, TaskState, WorkOrder
+from pipeline.model import BatchId, Exclusion, LotState, OrderId, Service, Sha256, TaskKind, TaskState, WorkOrder
+from pipeline.sampling import drawn, page_ids_in
 
 _ROWS_AT_ONCE = 10_000
 # asked one by one and written out, as the partial indexes are: an order's done tasks are not walked through
@@ -49,6 +50,7 @@ class OrderRecount:
     miscounts: Sequence[Miscount]
     unwritten: Sequence[str]  # documents that are finished and have pages, and no file
     misbilled: Sequence[str]  # pages that are billed although they are left out, or as another page than they are
+    misdrawn: Sequence[str]  # batches whose sample for quality control is not what its seed draws
     tasks: Mapping[tuple[TaskKind, TaskState], int]  # those that have not ended
     delivered_on: date | None  # the last time (UTC)
 
@@ -93,10 +95,12 @@ class Recounts(Reports):
                 miscounts=[
                     *_batch_miscounts(c, order_id),
                     *_document_miscounts(c, report),
+                    *_lot_miscounts(c, order_id),
                     *_order_miscounts(c, order_id),
                 ],
                 unwritten=_unwritten(c, report),
                 misbilled=_misbilled(c, order_id),
+                misdrawn=_misdrawn(c, order_id),
                 tasks=_not_ended(c, t.tasks.c.order_id == order_id),
                 delivered_on=_delivered_on(c, order_id),
             )
@@ -187,6 +191,54 @@ def _document_miscounts(c: Connection, report: OrderReport) -> Iterator[Miscount
         yield Miscount(
             where=f"document {names[row.id]}, pages to be finished", kept=row.pages_left, counted=row.counted
         )
+
+
+def _lot_miscounts(c: Connection, order_id: OrderId) -> Iterator[Miscount]:
+    in_work = exists().where(
+        t.tasks.c.subject_id == t.pages.c.id,
+        t.tasks.c.kind.in_((TaskKind.PREPARE_PAGE, TaskKind.RECOGNIZE_PAGE)),
+        t.tasks.c.state.not_in((TaskState.DONE, TaskState.DROPPED)),
+    )
+    unread = (
+        select(func.count())
+        .where(
+            t.pages.c.batch_id == t.lots.c.batch_id,
+            t.pages.c.document_id.is_not(None),
+            t.pages.c.excluded.is_(None),
+            in_work,
+        )
+        .scalar_subquery()
+    )
+    rows = c.execute(
+        select(t.batches.c.name, t.lots.c.pages_left, unread.label("counted"))
+        .join(t.batches, t.batches.c.id == t.lots.c.batch_id)
+        .where(t.lots.c.order_id == order_id, t.lots.c.pages_left != unread)
+    )
+    for row in rows:
+        where = f"batch {row.name}, pages to be read before they are looked at"
+        yield Miscount(where=where, kept=row.pages_left, counted=row.counted)
+
+
+def _misdrawn(c: Connection, order_id: OrderId) -> list[str]:
+    lots = c.execute(
+        select(t.lots, t.batches.c.name)
+        .join(t.batches, t.batches.c.id == t.lots.c.batch_id)
+        .where(t.lots.c.order_id == order_id, t.lots.c.state != LotState.GATHERING)
+        .order_by(t.lots.c.batch_id)
+    ).all()
+    found = []
+    for lot in lots:
+        sample = set(drawn(page_ids_in(lot.population), lot.sample, lot.seed))
+        kept = set(
+            c.scalars(
+                select(t.lot_pages.c.page_id).where(
+                    t.lot_pages.c.batch_id == lot.batch_id, t.lot_pages.c.instead_of.is_(None)
+                )
+            )
+        )
+        if not sample <= kept or (kept != sample and not lot.rejected):
+            found.append(lot.name)
+    return found
 
 
 def _order_miscounts(c: Connection, order_id: OrderId) -> Iterator[Miscount]:

@@ -121,6 +121,7 @@ class Reports(Standing):
                 order_number=row.order_number,
                 moves=row.moves,
                 accept_repeat=row.accept_repeat,
+                operator=row.operator,
             )
 
     def open_delivery_sources(self) -> dict[str, DeliveryId]:
@@ -489,7 +490,10 @@ def _holds(c: Connection, where: Any, *by: Any, limit: int | None = None) -> lis
     batch = or_(
         t.batches.c.id == t.pages.c.batch_id,
         t.batches.c.id == t.documents.c.batch_id,
-        and_(t.batches.c.id == t.tasks.c.subject_id, t.tasks.c.kind == TaskKind.ASSEMBLE_BATCH),
+        and_(
+            t.batches.c.id == t.tasks.c.subject_id,
+            t.tasks.c.kind.in_((TaskKind.ASSEMBLE_BATCH, TaskKind.INSPECT_BATCH)),
+        ),
     )
     rows = c.execute(
         select(
@@ -537,6 +541,7 @@ def _batch(row: Row[Any]) -> Batch:
         received_at=moment(row.received_ms),
         assembled=row.assembled,
         seal=row.seal,
+        operator=row.operator,
     )
 
 

@@ -13,7 +13,18 @@ from sqlalchemy import BigInteger, Connection, and_, case, func, literal, litera
 from pipeline.ledger import tables as t
 from pipeline.ledger.tallies import LEFT, PAGE
 from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT, LAST_SCAN, Work
-from pipeline.model import EXPECTED_SECONDS, PAGE_TASKS, Exclusion, OrderStatus, Priority, Service, TaskKind, TaskState
+from pipeline.model import (
+    EXPECTED_SECONDS,
+    PAGE_TASKS,
+    Exclusion,
+    Inspection,
+    LotState,
+    OrderStatus,
+    Priority,
+    Service,
+    TaskKind,
+    TaskState,
+)
 
 _MINUTE_MS = 60_000
 MINUTES = 60  # of work that the floor shows
@@ -31,7 +42,7 @@ class Backlog:
     """What an order still waits for, and when it may be finished at the rates of the last hour.
 
     `earliest` and `latest` are None while nothing was finished in the last hour, and where no page is `remaining`:
-    the order then waits for its `held` pages.
+    the order then waits for its `held` pages, or for people who look at those under `inspection`.
     """
 
     number: str
@@ -39,6 +50,7 @@ class Backlog:
     due: date | None
     remaining: int
     held: int
+    inspection: int
     earliest: datetime | None
     latest: datetime | None
 
@@ -85,6 +97,7 @@ class _OrderTallies:
     received: int
     done: int  # billable or left out
     held: int
+    inspected: int  # pages of batches that are under quality control before delivery
     to_read: int  # pages whose reading is due or under way
     tasks_left: int
     tasks_held: int
@@ -92,8 +105,13 @@ class _OrderTallies:
 
     @property
     def open(self) -> int:
-        """Pages that are still worked on."""
+        """Pages that are still worked on, or wait to be looked at."""
         return self.received - self.done - self.held
+
+    @property
+    def inspection(self) -> int:
+        """Pages of these that wait for people only; of those under quality control some may be held."""
+        return max(0, min(self.open, self.inspected))
 
 
 class Standing(Work):
@@ -223,6 +241,15 @@ def _unfinished_orders(c: Connection) -> list[_OrderTallies]:
 
     name, label = t.tallies.c.name, t.tallies.c.label
     seconds = case(dict(EXPECTED_SECONDS), value=name, else_=0.0) * t.tallies.c.n
+    inspected = (
+        select(func.coalesce(func.sum(t.lots.c.pages), 0))
+        .where(
+            t.lots.c.order_id == t.orders.c.id,
+            t.lots.c.inspection == Inspection.BEFORE,
+            t.lots.c.state != LotState.PASSED,
+        )
+        .scalar_subquery()
+    )
     rows = c.execute(
         select(
             t.orders.c.number,
@@ -233,6 +260,7 @@ def _unfinished_orders(c: Connection) -> list[_OrderTallies]:
             tallied(name == PAGE, label == "received").label("received"),
             tallied(name == PAGE, label.in_(("billable", *Exclusion))).label("done"),
             tallied(name.in_(tuple(PAGE_TASKS)), label == "held").label("held"),
+            inspected.label("inspected"),
             tallied(name == TaskKind.RECOGNIZE_PAGE, label == LEFT).label("to_read"),
             tallied(label == LEFT).label("tasks_left"),
             tallied(label == "held").label("tasks_held"),
@@ -253,6 +281,7 @@ def _unfinished_orders(c: Connection) -> list[_OrderTallies]:
             received=int(row.received),
             done=int(row.done),
             held=int(row.held),
+            inspected=int(row.inspected),
             to_read=int(row.to_read),
             tasks_left=int(row.tasks_left),
             tasks_held=int(row.tasks_held),
@@ -285,10 +314,11 @@ def _backlogs(orders: Sequence[_OrderTallies], now: int, rates: Sequence[float])
             number=one.number,
             priority=one.priority,
             due=one.due,
-            remaining=one.open,
+            remaining=one.open - one.inspection,
             held=one.held,
-            earliest=at(work_s, max(rates)) if rates and one.open else None,
-            latest=at(work_s, min(rates)) if rates and one.open else None,
+            inspection=one.inspection,
+            earliest=at(work_s, max(rates)) if rates and one.open > one.inspection else None,
+            latest=at(work_s, min(rates)) if rates and one.open > one.inspection else None,
         )
         for one, work_s in zip(unfinished, finish_s, strict=True)
     ]
@@ -296,7 +326,7 @@ def _backlogs(orders: Sequence[_OrderTallies], now: int, rates: Sequence[float])
 
 def _cost_s(one: _OrderTallies) -> float:
     """Seconds of work that an order still takes, pages counted whose reading becomes due only later."""
-    later = max(0, one.open - one.to_read) if one.reads_text else 0
+    later = max(0, one.open - one.inspection - one.to_read) if one.reads_text else 0
     return one.left_s + later * EXPECTED_SECONDS[TaskKind.RECOGNIZE_PAGE]
 
 

@@ -108,6 +108,7 @@ deliveries = Table(
     Column("finished", Boolean, nullable=False, server_default=text("false")),
     Column("outcome", Text, nullable=False, server_default=""),
     Column("seen_ms", BigInteger, nullable=False),
+    Column("operator", String(60), nullable=False, server_default=""),
     # one claim a place at a time; a later delivery under the same name is a new one
     Index("uq_deliveries_open_source", "source", unique=True, sqlite_where=text("finished = false"),
           postgresql_where=text("finished = false")),
@@ -126,6 +127,7 @@ batches = Table(
     Column("pages_left", Integer, nullable=False),
     Column("assembled", Boolean, nullable=False, server_default=text("false")),
     Column("seal", String(80)),
+    Column("operator", String(60), nullable=False, server_default=""),
     UniqueConstraint("order_id", "digest", "repeat"),
     UniqueConstraint("order_id", "name"),
 )
@@ -354,4 +356,70 @@ unlinked_events = Table(
     "unlinked_events",
     metadata,
     Column("event_id", BigInteger, primary_key=True, autoincrement=False),
+)
+
+# The quality control of a batch. Its row is the lock of everything under it, and its counts are of pages as first drawn
+# or added, so that figures need no look at pages
+lots = Table(
+    "lots",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id"), primary_key=True, autoincrement=False),
+    Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
+    Column("inspection", String(8), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("pages_left", Integer, nullable=False),  # that cannot be looked at yet
+    Column("plan", Text, nullable=False, server_default=""),
+    Column("letter", String(1), nullable=False, server_default=""),
+    Column("seed", String(64), nullable=False, server_default=""),
+    Column("population", Text, nullable=False, server_default=""),
+    Column("pages", Integer, nullable=False, server_default="0"),
+    Column("sample", Integer, nullable=False, server_default="0"),
+    Column("accept", Integer, nullable=False, server_default="0"),
+    Column("scanner", Text, nullable=False, server_default=""),
+    Column("rejected", Boolean, nullable=False, server_default=text("false")),
+    Column("looked", Integer, nullable=False, server_default="0"),
+    Column("critical", Integer, nullable=False, server_default="0"),
+    Column("major", Integer, nullable=False, server_default="0"),
+    Column("minor", Integer, nullable=False, server_default="0"),
+    Column("first_pass", Integer, nullable=False, server_default="0"),
+    Column("drawn_ms", BigInteger),
+    Column("passed_ms", BigInteger),
+    Index("ix_lots_state", "state", "batch_id"),
+)
+
+lot_pages = Table(
+    "lot_pages",
+    metadata,
+    Column("page_id", ForeignKey("pages.id"), primary_key=True, autoincrement=False),
+    Column("batch_id", ForeignKey("lots.batch_id"), nullable=False, index=True),
+    Column("instead_of", BigInteger),  # the page of which this is the new scan
+    Column("operator", String(60), nullable=False, server_default=""),
+    Column("verdict", String(8)),  # the newest; all of them are in `verdicts`
+    Column("defect", String(20)),
+    Column("settled", Boolean, nullable=False, server_default=text("false")),  # nobody need decide about it any more
+)
+
+# What people said of pages they looked at; append-only
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("batch_id", ForeignKey("lots.batch_id"), nullable=False),
+    Column("page_id", ForeignKey("pages.id"), nullable=False, index=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("operator", String(60), nullable=False),  # who scanned it, as known at that moment
+    Column("verdict", String(8), nullable=False),
+    Column("defect", String(20)),
+    Column("note", Text, nullable=False),
+)
+
+# Scans that were replaced by new ones, and why; append-only
+rescans = Table(
+    "rescans",
+    metadata,
+    Column("page_id", ForeignKey("pages.id"), primary_key=True, autoincrement=False),
+    Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
+    Column("reason", String(40), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
 )

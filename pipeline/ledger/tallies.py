@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, 
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.database import Database
-from pipeline.model import PAGE_TASKS, TaskKind, TaskState
+from pipeline.model import PAGE_TASKS, LotState, TaskKind, TaskState
 
 PAGE = "PAGE"  # the name under which pages are tallied; tasks are under their kind
 LEFT = "left"  # due, sent or running: the partial indexes tell these apart
@@ -124,10 +124,11 @@ def _contradictions(c: Connection) -> list[str]:
         t.tasks.c.kind.in_(tuple(PAGE_TASKS)),
         t.tasks.c.state.not_in((TaskState.DONE, TaskState.DROPPED)),
     )
+    inspected = exists().where(t.lots.c.batch_id == t.pages.c.batch_id, t.lots.c.state != LotState.PASSED)
     lost = (
         select(t.pages.c.id)
         .join(t.batches, and_(t.batches.c.id == t.pages.c.batch_id, t.batches.c.assembled))
-        .where(t.pages.c.excluded.is_(null()), ~billed, ~in_work)
+        .where(t.pages.c.excluded.is_(null()), ~billed, ~in_work, ~inspected)
     )
     return [
         *(f"page {page_id} is billed and left out." for page_id in c.scalars(both)),

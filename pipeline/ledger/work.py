@@ -454,6 +454,8 @@ _SUBJECTS: Mapping[TaskKind, str] = {
     TaskKind.RECEIVE_BATCH: "delivery",
     TaskKind.PREPARE_PAGE: "page",
     TaskKind.ASSEMBLE_BATCH: "batch",
+    TaskKind.INSPECT_BATCH: "batch",
+    TaskKind.INSPECT_PAGE: "page",
     TaskKind.RECOGNIZE_PAGE: "page",
     TaskKind.PACKAGE_DOCUMENT: "document",
     TaskKind.PLAN_ROLLS: "order",

@@ -247,11 +247,13 @@ def test_a_ledger_of_the_version_before_gets_users_and_keeps_what_it_has(bureau:
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def backlog(*, remaining: int = 5, held: int = 0, due: date | None = None, hours: tuple[int, int] | None) -> Backlog:
+def backlog(
+    *, remaining: int = 5, held: int = 0, inspection: int = 0, due: date | None = None, hours: tuple[int, int] | None
+) -> Backlog:
     earliest, latest = (None, None) if hours is None else (NOW + timedelta(hours=h) for h in hours)
     return Backlog(
-        number="WO-1", priority=Priority.NORMAL, due=due, remaining=remaining, held=held, earliest=earliest,
-        latest=latest,
+        number="WO-1", priority=Priority.NORMAL, due=due, remaining=remaining, held=held, inspection=inspection,
+        earliest=earliest, latest=latest,
     )  # fmt: skip
 
 
@@ -267,6 +269,7 @@ def backlog(*, remaining: int = 5, held: int = 0, due: date | None = None, hours
         (backlog(due=date(2026, 11, 23), hours=(1, 2), held=3), "in time, but for held pages"),
         (backlog(due=date(2026, 11, 23), hours=None, remaining=0, held=3), "waits for 3 held pages"),
         (backlog(hours=None, remaining=0, held=1), "waits for 1 held page"),
+        (backlog(hours=None, remaining=0, inspection=40), "waits for quality control of 40 pages"),
     ],
 )
 def test_whether_an_order_keeps_its_due_date_is_said_in_words(order: Backlog, risk: str) -> None:

@@ -20,6 +20,7 @@ from pipeline.model import (
     Charge,
     DeliveryId,
     Exclusion,
+    Inspection,
     PageCounts,
     PlannedDocument,
     Priority,
@@ -30,6 +31,7 @@ from pipeline.model import (
     TaskKind,
     WorkOrder,
 )
+from pipeline.sampling import SamplingPlan, drawn
 from tests.conftest import ROOT
 
 CHARGE = Charge(
@@ -38,21 +40,26 @@ CHARGE = Charge(
 
 
 class _MadeUpProfile(NamedTuple):
+    digest: str
+    document_json: str
     name: str = "records-bitonal"
-    digest: str = "sha256:0"
-    document_json: str = "{}"
 
 
 _sources = itertools.count(1)
 
 
 def open_order(
-    ledger: Ledger, *, priority: Priority = Priority.NORMAL, film: bool = False, **more: object
+    ledger: Ledger,
+    *,
+    priority: Priority = Priority.NORMAL,
+    film: bool = False,
+    inspection: Inspection = Inspection.NONE,
+    **more: object,
 ) -> WorkOrder:
     services = {Service.IMAGING} | ({Service.FILM} if film else set())
     return ledger.open_order(
         customer="DPHHS",
-        profile=_MadeUpProfile(),
+        profile=_MadeUpProfile(digest=f"sha256:{inspection}", document_json=json.dumps(inspection)),
         services=frozenset(services),
         priority=priority,
         year=2026,
@@ -137,6 +144,19 @@ def finish(ledger: Ledger, task: Task, *, late: Exclusion | None = None) -> None
                 seen={p.id: p.prepared for p in pages},
                 who="w",
                 reads_text=True,
+                inspection=_inspection_of(ledger, task),
+            )
+        case TaskKind.INSPECT_BATCH:
+            ids = [page.id for page in ledger.pages_to_inspect(BatchId(task.subject_id))]
+            ledger.record_drawn(
+                task,
+                SamplingPlan(sample=min(2, len(ids)), accept=0),
+                plan_words="two pages",
+                seed="s",
+                lot=ids,
+                sample=drawn(ids, 2, "s"),
+                scanner="",
+                who="w",
             )
         case TaskKind.RECOGNIZE_PAGE:
             ledger.record_recognized(task, sha(8), None, 0.9, {"ocr.words": 3}, who="w")
@@ -149,6 +169,12 @@ def finish(ledger: Ledger, task: Task, *, late: Exclusion | None = None) -> None
             ledger.record_roll_written(task, "film/x", who="w")
         case TaskKind.DELIVER_ORDER:
             ledger.record_delivered(task, "outbox/x", {}, [replace(CHARGE, delivery=task.round)], who="w")
+
+
+def _inspection_of(ledger: Ledger, task: Task) -> Inspection:
+    """What the order's profile asks for; a made-up profile says nothing else."""
+    assert task.order_id is not None
+    return Inspection(json.loads(ledger.profile_document(ledger.order_by_id(task.order_id).profile_digest)))
 
 
 def work_off(ledger: Ledger) -> list[Task]:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import text
 
-from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen
+from pipeline.defects import Verdict
+from pipeline.ledger import AWAITING_INSPECTION, Fenced, HeldNoLonger, Ledger, NotToBeLookedAt, OrderNotOpen
 from pipeline.ledger.ledger import BatchChanged
-from pipeline.model import PAGE_TASKS, Exclusion, Hold, OrderStatus, Task, TaskId
+from pipeline.model import PAGE_TASKS, Exclusion, Hold, Inspection, OrderStatus, Task, TaskId
 from tests.pipeline.by_hand import adds_up, arrival, finish, open_order, receive, sha, work_off
 
 OWNERS = st.sampled_from(["a", "b"])
@@ -50,11 +51,27 @@ FAULTS = {
         WHERE k.kind IN ('PLAN_ROLLS', 'WRITE_ROLL', 'DELIVER_ORDER') AND k.state NOT IN ('done', 'dropped')
         AND (o.status != 'closed' OR o.items_left != 0)""",
     "an order was delivered with work left": "SELECT id FROM orders WHERE status = 'delivered' AND items_left != 0",
+    "a lot's counter is wrong": """
+        SELECT l.batch_id FROM lots l WHERE l.pages_left != (
+            SELECT count(*) FROM pages p WHERE p.batch_id = l.batch_id AND p.document_id IS NOT NULL
+            AND p.excluded IS NULL AND EXISTS (
+                SELECT 1 FROM tasks k WHERE k.subject_id = p.id AND k.kind IN ('PREPARE_PAGE', 'RECOGNIZE_PAGE')
+                AND k.state NOT IN ('done', 'dropped')))""",
+    "a page is billed before its lot has passed": """
+        SELECT b.page_id FROM billables b JOIN lots l ON l.batch_id = b.batch_id WHERE l.state != 'passed'""",
+    "a lot has passed with a page that is not settled": """
+        SELECT p.id FROM lots l JOIN lot_pages q ON q.batch_id = l.batch_id JOIN pages p ON p.id = q.page_id
+        WHERE l.state = 'passed' AND NOT q.settled AND p.excluded IS NULL""",
+    "a lot under way waits for nothing": """
+        SELECT l.batch_id FROM lots l WHERE l.state IN ('sample', 'full') AND l.pages_left = 0 AND NOT EXISTS (
+            SELECT 1 FROM lot_pages q JOIN pages p ON p.id = q.page_id
+            WHERE q.batch_id = l.batch_id AND NOT q.settled AND p.excluded IS NULL)""",
     "a page waits for nothing": """
         SELECT p.id FROM pages p WHERE p.excluded IS NULL AND p.id NOT IN (SELECT page_id FROM billables)
         AND NOT EXISTS (SELECT 1 FROM tasks k WHERE k.subject_id = p.id AND k.kind IN ('PREPARE_PAGE', 'RECOGNIZE_PAGE')
                         AND k.state NOT IN ('done', 'dropped'))
-        AND (SELECT assembled FROM batches b WHERE b.id = p.batch_id)""",
+        AND (SELECT assembled FROM batches b WHERE b.id = p.batch_id)
+        AND NOT EXISTS (SELECT 1 FROM lots l WHERE l.batch_id = p.batch_id AND l.state != 'passed')""",
 }
 
 
@@ -79,7 +96,7 @@ class Floor(RuleBasedStateMachine):
         self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}")
         self.ledger.register_worker("a")
         self.ledger.register_worker("b")
-        self.orders = [open_order(self.ledger), open_order(self.ledger, film=True)]
+        self.orders = [open_order(self.ledger), open_order(self.ledger, film=True, inspection=Inspection.BEFORE)]
         self.hints: list[tuple[TaskId, int]] = []
         self.running: list[Task] = []
         self.holds: list[Hold] = []
@@ -158,6 +175,8 @@ class Floor(RuleBasedStateMachine):
         """Also about what is held no longer: somebody else was quicker."""
         seen = self.holds if number % 4 == 0 else self.ledger.holds() or self.holds
         hold = seen[number // 4 % len(seen)]
+        if hold.code == AWAITING_INSPECTION:
+            return  # nobody decides about it but by looking
         if decision == "retry":
             self.ledger.decide_retry(hold, who="t", why="w")
         elif decision == "release":
@@ -171,6 +190,18 @@ class Floor(RuleBasedStateMachine):
         else:
             with contextlib.suppress(HeldNoLonger):
                 self.ledger.replace_page(hold.page_id, "again.tif", sha(7), who="t", why="w")
+
+    @rule(number=NUMBERS, verdict=st.sampled_from([Verdict.GOOD] * 4 + list(Verdict)), late=st.booleans())
+    def look(self, number: int, verdict: Verdict, late: bool) -> None:
+        """Somebody looks at a page; `late` if another look came in between."""
+        pages = [(lot, page) for lot in self.ledger.lots_under_way() for page in self.ledger.lot_pages(lot.id)]
+        if pages:
+            lot, page = pages[number % len(pages)]
+            for who in ("anna", "bert") if late else ("anna",):
+                with contextlib.suppress(NotToBeLookedAt):
+                    self.ledger.record_verdict(
+                        lot.id, page.id, verdict, None, seen=page.verdict, sentence="Bad.", note="", who=who
+                    )
 
     @rule(order=ORDERS)
     def close(self, order: int) -> None:
@@ -204,9 +235,10 @@ class Floor(RuleBasedStateMachine):
         for owner in ("a", "b", "w"):
             self.ledger.give_back(owner)
         for hold in self.ledger.holds():
-            self.ledger.decide_retry(hold, who="t", why="w")
+            if hold.code != AWAITING_INSPECTION:
+                self.ledger.decide_retry(hold, who="t", why="w")
         self._wait_for_everything()
-        work_off(self.ledger)
+        self._work_off_and_look()
         for hold in self.ledger.holds():
             assert hold.code == "same-delivery-twice"  # which another try does not change
             self.ledger.drop_delivery(hold, who="t", why="w")
@@ -229,6 +261,16 @@ class Floor(RuleBasedStateMachine):
             assert order.status is (OrderStatus.DELIVERED if counts.received else order.status)
         self.ledger.close()
         shutil.rmtree(self.folder)
+
+    def _work_off_and_look(self) -> None:
+        """Everything is done, and every page that is to be looked at is good."""
+        work_off(self.ledger)
+        for lot in self.ledger.lots_under_way():
+            while (page := self.ledger.next_to_look(lot.id)) is not None:
+                self.ledger.record_verdict(
+                    lot.id, page.id, Verdict.GOOD, None, seen=None, sentence="", note="", who="carl"
+                )
+        work_off(self.ledger)
 
     def _wait_for_everything(self) -> None:
         with self.ledger.write() as c:
