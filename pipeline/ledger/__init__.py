@@ -4,6 +4,7 @@ from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
 from pipeline.ledger.people import NoSuchUser, Session, UserExists
+from pipeline.ledger.tokens import NoSuchToken
 from pipeline.ledger.work import Fenced, subject_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Leadership",
     "Ledger",
     "LedgerUnusable",
+    "NoSuchToken",
     "NoSuchUser",
     "OrderNotOpen",
     "Session",

@@ -20,9 +20,9 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.ledger import tables as t
 from pipeline.ledger.history import History
 from pipeline.ledger.lookups import Lookups
-from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
+from pipeline.ledger.tokens import Tokens
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
     WEIGHTS,
@@ -74,7 +74,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, People, History):
+class Ledger(Recounts, Lookups, Tokens, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -184,14 +184,18 @@ class Ledger(Recounts, Lookups, People, History):
     # --- deliveries and batches ----------------------------------------------------------------------------------
 
     def announce_delivery(
-        self, *, source: str, name: str, order_number: str | None, moves: bool, who: str
+        self, *, source: str, name: str, order_number: str | None, moves: bool, who: str, upload: str | None = None
     ) -> tuple[DeliveryId, TaskId]:
-        """Claim a place before anything is moved; a place that is claimed already keeps its claim."""
+        """Claim a place before anything is moved; a place that is claimed already keeps its claim.
+
+        What came by an upload is announced once for ever, wherever it lies by now.
+        """
+        claimed = (t.deliveries.c.source == source) & t.deliveries.c.finished.is_(False)
         with self.write() as c:
             row = c.execute(
                 select(t.deliveries.c.id, t.tasks.c.id.label("task_id"))
                 .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
-                .where(t.deliveries.c.source == source, t.deliveries.c.finished.is_(False))
+                .where(claimed if upload is None else t.deliveries.c.upload == upload)
             ).first()
             if row is not None:
                 return DeliveryId(row.id), TaskId(row.task_id)
@@ -202,6 +206,7 @@ class Ledger(Recounts, Lookups, People, History):
                 insert_if_new(
                     c, t.deliveries,
                     source=source, name=name, order_number=order_number, moves=moves, seen_ms=t.now_ms(),
+                    upload=upload,
                 ).returning(t.deliveries.c.id)
             )  # fmt: skip
             if delivery_id is not None:
@@ -214,7 +219,9 @@ class Ledger(Recounts, Lookups, People, History):
                 add_event(c, order_id, f"delivery {delivery_id}", "seen", who, "done", name=name)
                 return DeliveryId(delivery_id), TaskId(task_id)
         # another watcher was quicker in between: its claim stands
-        return self.announce_delivery(source=source, name=name, order_number=order_number, moves=moves, who=who)
+        return self.announce_delivery(
+            source=source, name=name, order_number=order_number, moves=moves, who=who, upload=upload
+        )
 
     def record_received(
         self, task: Task, order_id: OrderId, delivery: Delivery, digest: str, pages: Sequence[ReceivedPage], *, who: str
