@@ -1,4 +1,4 @@
-"""What the terminal answers with `--json`: plain values, quantities and money as decimal strings."""
+"""What `platen --json` and the REST API answer: plain values, quantities and money as decimal strings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from pipeline.backup import BackedUp
 from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
+from pipeline.intake import was_taken
 from pipeline.ledger.history import HistoryLine
+from pipeline.ledger.lookups import BatchLook, UploadLook
 from pipeline.ledger.lots import Lot, LotPage, QualityFigures, QualityLine
 from pipeline.ledger.reports import OrderReport
 from pipeline.ledger.standing import FloorReport
-from pipeline.model import Charge, Hold, Page, User, WorkOrder
+from pipeline.model import Charge, Hold, Page, Token, User, WorkOrder
 from pipeline.packaging import document_place
 from pipeline.quality_control import awaited, delays
 from pipeline.statement import ChargedDelivery
+from pipeline.uploads import Arrived, Upload
 from pipeline.verification import Verified
 
 
@@ -46,6 +49,67 @@ def page_answer(bureau: Bureau, page: Page) -> dict[str, Any]:
         "delivered": None if page.prepared is None else bureau.store_place(page.prepared),
         "excluded": None if page.excluded is None else page.excluded.value,
         "readings": dict(page.readings),
+    }
+
+
+def batch_line(batch: BatchLook) -> dict[str, Any]:
+    """A batch in a list."""
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "digest": batch.digest,
+        "seal": batch.seal,
+        "received_at": batch.received_at.isoformat(),
+        "assembled": batch.assembled,
+        "pages": batch.pages.as_json(),
+    }
+
+
+def upload_answer(upload: Upload, here: Sequence[Arrived]) -> dict[str, Any]:
+    """An upload under way, with how much of every file has come."""
+    return {
+        "id": upload.id,
+        "order": upload.order,
+        "name": upload.name,
+        "state": "open",
+        "digest": upload.digest,
+        "files": [
+            {
+                "number": number,
+                "name": file.name,
+                "bytes": file.size,
+                "sha256": file.digest,
+                "received": one.received,
+                "verified": one.verified,
+            }
+            for number, (file, one) in enumerate(zip(upload.files, here, strict=True), start=1)
+        ],
+        "batch": None,
+        "held_as": None,
+        "sentence": "",
+    }
+
+
+def completed_upload_answer(upload_id: str, look: UploadLook) -> dict[str, Any]:
+    """What became of an upload that was completed."""
+    if look.batch is not None:
+        state, sentence = "received", ""
+    elif look.held_as is not None:
+        state, sentence = "held", look.sentence
+    elif not look.outcome:
+        state, sentence = "completed", ""
+    else:
+        state, sentence = ("set-aside", "") if was_taken(look.outcome) else ("refused", look.outcome)
+    return {
+        "id": upload_id,
+        "order": look.order,
+        "name": look.name,
+        "state": state,
+        "digest": look.batch_digest,
+        "files": [],
+        "batch": look.batch,
+        "held_as": look.held_as,
+        "sentence": sentence,
     }
 
 
@@ -182,6 +246,19 @@ def hold_line(hold: Hold) -> dict[str, Any]:
     }
 
 
+def hold_answer(bureau: Bureau, hold: Hold) -> dict[str, Any]:
+    """One held thing with what was measured on it."""
+    if hold.page_id is None:
+        return hold_line(hold)
+    page = bureau.ledger.page(hold.page_id)
+    return {
+        **hold_line(hold),
+        "scan": bureau.store_place(page.source),
+        "image_in_file": page.index_in_file + 1,
+        "readings": dict(page.readings),
+    }
+
+
 def history_line(line: HistoryLine) -> dict[str, Any]:
     """One line of an order's history."""
     return {
@@ -240,6 +317,20 @@ def converted_answer(converted: Converted) -> dict[str, Any]:
 def user_line(user: User) -> dict[str, Any]:
     """Somebody who may sign in to the console, or might once."""
     return {"name": user.name, "role": user.role.value, "customer": user.customer, "disabled": user.disabled}
+
+
+def token_line(token: Token) -> dict[str, Any]:
+    """A program's token, good or over; never the token itself."""
+    return {
+        "id": token.id,
+        "user": token.user.name,
+        "role": token.user.role.value,
+        "customer": token.user.customer,
+        "title": token.title,
+        "added_at": token.added_at.isoformat(timespec="seconds"),
+        "until": token.until.isoformat(timespec="seconds"),
+        "state": token.state.value,
+    }
 
 
 def worksheet_line(one: ChargedDelivery) -> dict[str, Any]:

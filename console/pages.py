@@ -65,10 +65,10 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     @router.get("/pages/{page_id}")
     def page(request: Request, page_id: str) -> Response:
         session = door.one_of(request, EVERYBODY)
-        look = _look(bureau, session, page_id)
+        look = page_for(bureau, session, page_id)
         sees_history = session.user.role in SEES_FLOOR
         history = bureau.ledger.history_of_page(look.page.id) if sees_history else []
-        text, fault = _text_of(bureau, look.page)
+        text, fault = text_of(bureau, look.page)
         return show(
             request, bureau, "page.html",
             session=session, here="orders", look=look, page=look.page,
@@ -81,7 +81,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     def picture(request: Request, page_id: str, kind: str, version: str) -> Response:
         session = door.one_of(request, EVERYBODY)
-        page = _look(bureau, session, page_id).page
+        page = page_for(bureau, session, page_id).page
         try:
             if kind == "scan":
                 made, place = f"{page.source}-{page.index_in_file}", picture_of_scan(bureau, page, Edge.VIEW)
@@ -102,7 +102,12 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     app.include_router(router)
 
 
-def _look(bureau: Bureau, session: Session, page_id: str) -> PageLook:
+def page_for(bureau: Bureau, session: Session, page_id: str) -> PageLook:
+    """The page, if whoever asks may see it.
+
+    Raises:
+        NotThere: there is none with this number for them.
+    """
     look = bureau.ledger.page_look(number_in(page_id))
     if look is None or not may_see(session, look.order.customer):
         raise NotThere
@@ -118,7 +123,7 @@ def _sent(place: Path, *, is_kept: bool) -> Response:
     return FileResponse(place, media_type="image/webp", headers=KEPT if is_kept else {"cache-control": "no-store"})
 
 
-def _text_of(bureau: Bureau, page: Page) -> tuple[TextLayer | None, str]:
+def text_of(bureau: Bureau, page: Page) -> tuple[TextLayer | None, str]:
     """What was read on the page, if it was; and why it cannot be shown."""
     if page.text is None:
         return None, ""

@@ -31,7 +31,7 @@ from console import answers
 from console.doctor import examined
 from console.history_file import history_csv, history_lines
 from console.words import shown
-from pipeline import logs, people, review
+from pipeline import logs, people, review, tokens
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
 from pipeline.backup import back_up
 from pipeline.billing import read_rate_card
@@ -44,6 +44,7 @@ from pipeline.intake import LONGEST_OPERATOR, ticket_for, was_taken
 from pipeline.ledger import (
     HeldNoLonger,
     LedgerUnusable,
+    NoSuchToken,
     NoSuchUser,
     NotToBeLookedAt,
     OrderNotOpen,
@@ -60,6 +61,7 @@ from pipeline.quality_control import CannotLook, say_defect, say_good
 from pipeline.settings import EMBEDDED, Settings
 from pipeline.statement import ChargedDelivery, deliveries_of_month
 from pipeline.tasks import do_task
+from pipeline.uploads import sweep_uploads
 from pipeline.verification import verify
 from stages.errors import Refusal
 from stages.sheets import Ticket
@@ -82,6 +84,7 @@ page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 qc_app = typer.Typer(no_args_is_help=True, help="Quality control.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
+token_app = typer.Typer(no_args_is_help=True, help="How programs come in: tokens for the REST API.")
 user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web console.")
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
@@ -92,6 +95,7 @@ app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
 app.add_typer(user_app, name="user")
+app.add_typer(token_app, name="token")
 
 # a pipe or a file has no width of its own; 80 columns would break every table
 PIPE_WIDTH = None if sys.stdout.isatty() else 160
@@ -117,7 +121,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, UserExists, CannotLook, NotToBeLookedAt,
+        NoSuchUser, NoSuchToken, UserExists, CannotLook, NotToBeLookedAt,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -546,14 +550,7 @@ def held_show(hold_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)]
     """One held thing with what was measured on it."""
     with _bureau() as bureau:
         hold = review.hold_with_id(bureau, hold_id)
-        answer = answers.hold_line(hold)
-        if hold.page_id is not None:
-            page = bureau.ledger.page(hold.page_id)
-            answer |= {
-                "scan": bureau.store_place(page.source),
-                "image_in_file": page.index_in_file + 1,
-                "readings": dict(page.readings),
-            }
+        answer = answers.hold_answer(bureau, hold)
     if as_json:
         _print_json(answer)
     else:
@@ -894,9 +891,10 @@ def sweep_store(
     older_than: Annotated[float, typer.Option("--older-than", metavar="DAYS", min=1, help="Only what is as old.")],
     as_json: Json = False,
 ) -> None:
-    """Remove files of the store that no record refers to, and what killed writers left behind."""
+    """Remove files of the store that no record refers to, what killed writers left, and uploads given up long ago."""
     with _bureau() as bureau:
         swept = sweep(bureau, older_than_s=older_than * DAY_S)
+        sweep_uploads(bureau)
     if as_json:
         _print_json({"files": swept.files, "bytes": swept.size_bytes})
     else:
@@ -944,6 +942,45 @@ def user_password(name: str, as_json: Json = False) -> None:
     """Give somebody a new password, which works once, and end what is open."""
     with _bureau() as bureau:
         _tell_password(name, people.set_password(bureau, name, None, who=_who()), as_json)
+
+
+@token_app.command("add")
+def token_add(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose rights it has, and whom the history names.")],
+    title: Annotated[str, typer.Option(help="What it is for.")] = "",
+    days: Annotated[int, typer.Option(min=1, max=tokens.MOST_DAYS, help="How long it is good.")] = tokens.DEFAULT_DAYS,
+    as_json: Json = False,
+) -> None:
+    """Make a token of a user; it is told once and kept nowhere."""
+    with _bureau() as bureau:
+        try:
+            token, secret = tokens.give_token(bureau, user, title=title, days=days, who=_who())
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    if as_json:
+        _print_json({**answers.token_line(token), "token": secret})
+    else:
+        out.print(f"{secret}\nIt asks as {user} until {token.until:%Y-%m-%d} and is not told again.", markup=False)
+
+
+@token_app.command("list")
+def token_list(as_json: Json = False) -> None:
+    """All tokens, also those that are over."""
+    with _bureau() as bureau:
+        lines = [answers.token_line(token) for token in bureau.ledger.tokens()]
+    if as_json:
+        _print_json(lines)
+    else:
+        columns = ("id", "user", "role", "customer", "title", "until", "state")
+        _print_table(columns, [[str(line[name] or "") for name in columns] for line in lines])
+
+
+@token_app.command("revoke")
+def token_revoke(token_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)]) -> None:
+    """Let a token open nothing any more, from now on."""
+    with _bureau() as bureau:
+        bureau.ledger.revoke_token(token_id, who=_who())
+    out.print(f"Token {token_id} opens nothing any more.")
 
 
 def _tell_password(name: str, password: str, as_json: bool) -> None:

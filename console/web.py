@@ -21,6 +21,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.api import PLACE as API_PLACE
+from console.api import create_api
 from console.floor_page import FloorLook
 from console.held_pages import add_held
 from console.metrics import Recount, metrics_text
@@ -69,6 +71,7 @@ def create_app(bureau: Bureau) -> FastAPI:
     add_orders(app, bureau, door)
     add_pages(app, bureau, door)
     add_quality(app, bureau, door)
+    app.mount(API_PLACE, create_api(bureau))
 
     @app.get("/healthz")
     def health() -> Response:

@@ -17,6 +17,7 @@ PageId = NewType("PageId", int)
 RollId = NewType("RollId", int)
 TaskId = NewType("TaskId", int)
 UserId = NewType("UserId", int)
+TokenId = NewType("TokenId", int)
 Sha256 = NewType("Sha256", str)
 
 Readings = Mapping[str, float | int | str | bool | list[str] | list[float] | None]
@@ -42,6 +43,26 @@ class User:
     customer: str | None = None
     disabled: bool = False
     must_change: bool = False  # the password, at the next sign-in
+
+
+class TokenState(StrEnum):
+    """Whether a token opens anything."""
+
+    GOOD = "good"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A program's way in: it asks in the name of `user`, with that user's rights."""
+
+    id: TokenId
+    user: User
+    title: str  # what it is for
+    added_at: datetime
+    until: datetime
+    state: TokenState
 
 
 class Service(StrEnum):

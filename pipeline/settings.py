@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         description="what all pages under way in one process may take together; 60 % of the machine or container",
     )
     min_free_mb: int = Field(500, ge=0, description="below this much free disk nothing more is taken in")
+    upload_files: int = Field(10_000, ge=1, le=50_000, description="how many files one upload may have")
+    upload_mb: int = Field(65_536, ge=1, le=1 << 24, description="how large one upload may be, all files together")
+    upload_days: int = Field(7, ge=1, le=365, description="an upload that nobody went on with for so long is removed")
     log_format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON document a line")
     metrics_token: SecretStr = Field(
         SecretStr(""), description="bearer token that whoever asks for /metrics must bear; empty: only this machine may"

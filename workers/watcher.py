@@ -15,9 +15,11 @@ from pathlib import Path
 
 from pipeline.bureau import Bureau
 from pipeline.intake import READY_MARKERS, delivered, finish_interrupted, free_place, is_junk, keepable
+from pipeline.uploads import sweep_uploads
 
 log = logging.getLogger(__name__)
 
+SWEEP_UPLOADS_S = 600.0  # uploads are given days
 NOTE_SCAN_S = 10.0  # how often the ledger is told that the inbox was looked at: each is a write
 
 Signature = tuple[tuple[str, int, int], ...]  # name, size, mtime in ns of every file
@@ -49,6 +51,7 @@ class Watcher:
         self._looked = threading.Event()
         self._settling = 0
         self._note_at = 0.0
+        self._sweep_at = 0.0
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
@@ -112,6 +115,7 @@ class Watcher:
             try:
                 self.look()
                 self._note_scan()
+                self._sweep_uploads()
             except Exception:
                 log.exception("looking at the inbox failed")
             self._stop.wait(self._bureau.settings.scan_seconds)
@@ -120,6 +124,11 @@ class Watcher:
         if time.monotonic() >= self._note_at:
             self._bureau.ledger.note_scan()
             self._note_at = time.monotonic() + NOTE_SCAN_S
+
+    def _sweep_uploads(self) -> None:
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_UPLOADS_S
+            sweep_uploads(self._bureau)
 
     def _candidates(self) -> list[Candidate]:
         found: list[Candidate] = []

@@ -5,6 +5,7 @@ from pipeline.ledger.inspections import AWAITING_INSPECTION, QUALITY_DEFECT, Lot
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
 from pipeline.ledger.people import NoSuchUser, Session, UserExists
+from pipeline.ledger.tokens import NoSuchToken
 from pipeline.ledger.work import Fenced, subject_of
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Ledger",
     "LedgerUnusable",
     "LotChanged",
+    "NoSuchToken",
     "NoSuchUser",
     "NotToBeLookedAt",
     "OrderNotOpen",

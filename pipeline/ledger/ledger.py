@@ -22,9 +22,9 @@ from pipeline.ledger.history import History
 from pipeline.ledger.inspections import Inspections, kept_pages
 from pipeline.ledger.lookups import Lookups
 from pipeline.ledger.lots import Lots
-from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
+from pipeline.ledger.tokens import Tokens
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
     PAGE_TASKS,
@@ -79,7 +79,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, Lots, Inspections, People, History):
+class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -189,14 +189,26 @@ class Ledger(Recounts, Lookups, Lots, Inspections, People, History):
     # --- deliveries and batches ----------------------------------------------------------------------------------
 
     def announce_delivery(
-        self, *, source: str, name: str, order_number: str | None, moves: bool, who: str, operator: str = ""
+        self,
+        *,
+        source: str,
+        name: str,
+        order_number: str | None,
+        moves: bool,
+        who: str,
+        operator: str = "",
+        upload: str | None = None,
     ) -> tuple[DeliveryId, TaskId]:
-        """Claim a place before anything is moved; a place that is claimed already keeps its claim."""
+        """Claim a place before anything is moved; a place that is claimed already keeps its claim.
+
+        What came by an upload is announced once for ever, wherever it lies by now.
+        """
+        claimed = (t.deliveries.c.source == source) & t.deliveries.c.finished.is_(False)
         with self.write() as c:
             row = c.execute(
                 select(t.deliveries.c.id, t.tasks.c.id.label("task_id"))
                 .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
-                .where(t.deliveries.c.source == source, t.deliveries.c.finished.is_(False))
+                .where(claimed if upload is None else t.deliveries.c.upload == upload)
             ).first()
             if row is not None:
                 return DeliveryId(row.id), TaskId(row.task_id)
@@ -207,7 +219,7 @@ class Ledger(Recounts, Lookups, Lots, Inspections, People, History):
                 insert_if_new(
                     c, t.deliveries,
                     source=source, name=name, order_number=order_number, moves=moves, seen_ms=t.now_ms(),
-                    operator=operator,
+                    operator=operator, upload=upload,
                 ).returning(t.deliveries.c.id)
             )  # fmt: skip
             if delivery_id is not None:
@@ -221,7 +233,7 @@ class Ledger(Recounts, Lookups, Lots, Inspections, People, History):
                 return DeliveryId(delivery_id), TaskId(task_id)
         # another watcher was quicker in between: its claim stands
         return self.announce_delivery(
-            source=source, name=name, order_number=order_number, moves=moves, who=who, operator=operator
+            source=source, name=name, order_number=order_number, moves=moves, who=who, operator=operator, upload=upload
         )
 
     def record_received(

@@ -19,6 +19,7 @@ from pipeline.ledger.tallies import PAGE
 from pipeline.model import (
     PAGE_TASKS,
     BatchId,
+    DeliveryId,
     DocumentId,
     Event,
     Exclusion,
@@ -28,6 +29,7 @@ from pipeline.model import (
     PageCounts,
     PageId,
     TaskId,
+    TaskKind,
     TaskState,
     WorkOrder,
 )
@@ -57,6 +59,7 @@ class BatchLook:
 
     id: BatchId
     name: str
+    digest: str
     received_at: datetime
     assembled: bool
     seal: str | None
@@ -116,6 +119,20 @@ class PageLook:
     after: PageId | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadLook:
+    """What became of an upload that was announced; `outcome` is empty until it is decided."""
+
+    delivery: DeliveryId
+    order: str
+    name: str
+    outcome: str
+    batch: BatchId | None
+    batch_digest: str | None
+    held_as: TaskId | None
+    sentence: str  # why it is held; empty when it is not
+
+
 class Lookups(Standing):
     """The part of the ledger that the console's screens ask."""
 
@@ -166,6 +183,31 @@ class Lookups(Standing):
                 select(t.batches).where(t.batches.c.id == batch_id, t.batches.c.order_id == order_id)
             ).all()
             return next(iter(_batch_looks(c, rows)), None)
+
+    def upload_look(self, upload: str) -> UploadLook | None:
+        """What became of the upload with this id; None when it has not been announced."""
+        of_delivery = (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH)
+        with self.read() as c:
+            row = c.execute(
+                select(t.deliveries, t.batches.c.id.label("batch_id"), t.batches.c.digest)
+                .add_columns(t.tasks.c.id.label("task_id"), t.tasks.c.state, t.tasks.c.sentence)
+                .join_from(t.deliveries, t.tasks, of_delivery)
+                .join(t.batches, t.batches.c.delivery_id == t.deliveries.c.id, isouter=True)
+                .where(t.deliveries.c.upload == upload)
+            ).first()
+            if row is None:
+                return None
+            is_held = row.state == TaskState.HELD
+            return UploadLook(
+                delivery=DeliveryId(row.id),
+                order=row.order_number,
+                name=row.name,
+                outcome=row.outcome,
+                batch=None if row.batch_id is None else BatchId(row.batch_id),
+                batch_digest=row.digest,
+                held_as=TaskId(row.task_id) if is_held else None,
+                sentence=(row.sentence or "") if is_held else "",
+            )
 
     def documents_from(self, order_id: OrderId, *, after: int = 0) -> list[DocumentLook]:
         """Documents of an order as they were parted, one more than a screen holds."""
@@ -368,6 +410,7 @@ def _batch_looks(c: Connection, rows: Sequence[Row[Any]]) -> list[BatchLook]:
         BatchLook(
             id=BatchId(row.id),
             name=row.name,
+            digest=row.digest,
             received_at=moment(row.received_ms),
             assembled=row.assembled,
             seal=row.seal,

@@ -67,12 +67,12 @@ class People(Database):
             except IntegrityError as error:
                 raise UserExists(name) from error
             add_event(c, None, f"user {name}", "user added", who, "done", role=role, customer=customer)
-            return _user(row)
+            return user_from(row)
 
     def users(self) -> list[User]:
         """Everybody, by name."""
         with self.read() as c:
-            return [_user(row) for row in c.execute(select(t.users).order_by(t.users.c.name))]
+            return [user_from(row) for row in c.execute(select(t.users).order_by(t.users.c.name))]
 
     def anybody(self) -> bool:
         """Whether there is a user at all."""
@@ -83,7 +83,7 @@ class People(Database):
         """A user who may sign in, with the digest of the password; None for those who may not."""
         with self.read() as c:
             row = c.execute(select(t.users).where(t.users.c.name == name, t.users.c.disabled.is_(False))).first()
-            return None if row is None else (_user(row), row.password)
+            return None if row is None else (user_from(row), row.password)
 
     def set_password(self, name: str, password_hash: str, *, must_change: bool, who: str) -> None:
         """Give a user a new password; whoever is signed in under the name is signed out.
@@ -134,7 +134,7 @@ class People(Database):
                     t.users.c.disabled.is_(False),
                 )
             ).first()
-            return None if row is None else Session(user=_user(row), form_token=row.form_token)
+            return None if row is None else Session(user=user_from(row), form_token=row.form_token)
 
     def close_session(self, token_hash: str) -> None:
         """Somebody signs out: the token is worth nothing any more, wherever it is kept."""
@@ -178,7 +178,8 @@ def _is_old(moment: Any) -> Any:
     return or_(moment < t.now_ms() - FAILURES_WITHIN_MS, moment > t.now_ms() + FAILURES_WITHIN_MS)
 
 
-def _user(row: Row[Any]) -> User:
+def user_from(row: Row[Any]) -> User:
+    """A user by a row with all columns of `users`."""
     return User(
         id=UserId(row.id),
         name=row.name,

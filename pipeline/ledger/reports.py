@@ -234,10 +234,13 @@ class Reports(Standing):
                 for row in rows
             ]
 
-    def some_holds(self, code: str, *, order: str | None = None, after: int = 0, limit: int) -> list[Hold]:
-        """What is held for one reason (of one order), from the first after a number on."""
+    def some_holds(
+        self, code: str | None = None, *, order: str | None = None, after: int = 0, limit: int
+    ) -> list[Hold]:
+        """What is held (for one reason, of one order), from the first after a number on."""
         of_order = true() if order is None else t.orders.c.number == order
-        where = and_(literal_column("tasks.state = 'held'"), t.tasks.c.code == code, t.tasks.c.id > after, of_order)
+        of_code = true() if code is None else t.tasks.c.code == code
+        where = and_(literal_column("tasks.state = 'held'"), of_code, t.tasks.c.id > after, of_order)
         with self.read() as c:
             return _holds(c, where, t.tasks.c.id, limit=limit)
 

@@ -109,6 +109,8 @@ deliveries = Table(
     Column("outcome", Text, nullable=False, server_default=""),
     Column("seen_ms", BigInteger, nullable=False),
     Column("operator", String(60), nullable=False, server_default=""),
+    Column("upload", String(32)),
+    Index("uq_deliveries_upload", "upload", unique=True),  # what was uploaded is announced once, whoever says so
     # one claim a place at a time; a later delivery under the same name is a new one
     Index("uq_deliveries_open_source", "source", unique=True, sqlite_where=text("finished = false"),
           postgresql_where=text("finished = false")),
@@ -250,6 +252,18 @@ sessions = Table(
     Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
     Column("form_token", String(64), nullable=False),
     Column("until_ms", BigInteger, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False, index=True),
+    Column("title", Text, nullable=False),
+    Column("added_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("revoked", Boolean, nullable=False, server_default=text("false")),
 )
 
 failed_sign_ins = Table(
