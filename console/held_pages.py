@@ -10,9 +10,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Form, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
-from console.history_file import history_csv
 from console.hold_words import HoldWords, hold_words
 from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show, templates
 from pipeline.audit import scan_picture
@@ -31,7 +29,6 @@ MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
     Role.AUDITOR: frozenset(),
 }
 SEES_HELD = frozenset(MAY_DECIDE)
-SEES_HISTORY = SEES_HELD | {Role.BILLING}
 MEANS = {
     Decision.RELEASE: "goes on as it is",
     Decision.RETRY: "is done again",
@@ -71,7 +68,7 @@ class Outcome:
 
 
 def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
-    """Add the pages of what is held, and the histories of orders as files."""
+    """Add the pages of what is held."""
     router = APIRouter()
     words = hold_words()
     drawing = threading.Semaphore(1)  # the floor's work goes before somebody's look
@@ -139,15 +136,6 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             said=said,
             outcomes=outcomes,
         )
-
-    @router.get("/orders/{number}/history.csv")
-    def history_file(request: Request, number: str) -> Response:
-        session = door.one_of(request, SEES_HISTORY)
-        order = bureau.ledger.order(printable(number))
-        if order is None:
-            return show(request, bureau, "refused.html", status=404, session=session, said="There is no such order.")
-        headers = {"content-disposition": f'attachment; filename="history-{order.id}.csv"'}
-        return StreamingResponse(history_csv(bureau.ledger, order.id), media_type="text/csv", headers=headers)
 
     templates.env.filters.update(printable=printable, moment=moment)
     app.include_router(router)

@@ -30,6 +30,7 @@ from rich.table import Table
 from console import answers
 from console.doctor import examined
 from console.history_file import history_csv, history_lines
+from console.premis_file import premis_xml
 from console.words import shown
 from pipeline import logs, people, review
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
@@ -290,6 +291,7 @@ def order_history(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, with hashes.")
     ] = None,
+    premis_file: Annotated[Path | None, typer.Option("--premis", metavar="FILE", help="Write it as PREMIS.")] = None,
     as_json: Json = False,
 ) -> None:
     """Everything that was done for an order, and by whom, oldest first."""
@@ -298,11 +300,12 @@ def order_history(
         if order is None:
             raise UnknownOrder(number)
         if csv_file is not None:
-            part = csv_file.with_name(f"{csv_file.name}.part")
-            with part.open("w", encoding="utf-8", newline="") as target:
-                target.writelines(history_csv(bureau.ledger, order.id))
-            part.replace(csv_file)
-        elif as_json:
+            _write_whole(csv_file, history_csv(bureau.ledger, order.id))
+        if premis_file is not None:
+            _write_whole(premis_file, premis_xml(bureau.ledger, order))
+        if csv_file is not None or premis_file is not None:
+            return
+        if as_json:
             _print_json([answers.history_line(line) for line in history_lines(bureau.ledger, order.id)])
         else:
             columns = ("line", "at", "subject", "kind", "who", "outcome")
@@ -898,6 +901,13 @@ def _as_worker(bureau: Bureau) -> Iterator[str]:
         heart.join()
         bureau.ledger.give_back(owner)
         bureau.ledger.unregister_worker(owner)
+
+
+def _write_whole(target: Path, pieces: Iterator[str]) -> None:
+    part = target.with_name(f"{target.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(pieces)
+    part.replace(target)
 
 
 def _deliveries(month: str) -> list[ChargedDelivery]:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.floor_page import FloorLook
 from console.held_pages import add_held
+from console.histories import add_histories
 from console.metrics import Recount, metrics_text
 from console.orders import add_orders
 from console.pages import add_pages
@@ -66,6 +67,7 @@ def create_app(bureau: Bureau) -> FastAPI:
     _add_floor(app, bureau, door)
     add_held(app, bureau, door)
     add_orders(app, bureau, door)
+    add_histories(app, bureau, door)
     add_pages(app, bureau, door)
 
     @app.get("/healthz")

@@ -95,7 +95,12 @@ def detail_of(event: Event) -> str:
 
 def who_of(event: Event) -> str:
     """Who did it: a person's name; workers have names that nobody knows."""
-    return "the floor" if _WORKER.fullmatch(event.who) else event.who
+    return "the floor" if is_worker(event.who) else event.who
+
+
+def is_worker(who: str) -> bool:
+    """Whether this is how a worker process calls itself."""
+    return _WORKER.fullmatch(who) is not None
 
 
 def outcome_of(event: Event) -> str:
