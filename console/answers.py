@@ -12,6 +12,7 @@ from pipeline.backup import BackedUp
 from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
+from pipeline.ledger import PackageLink
 from pipeline.ledger.history import HistoryLine
 from pipeline.ledger.reports import OrderReport
 from pipeline.ledger.standing import FloorReport
@@ -167,6 +168,21 @@ def converted_answer(converted: Converted) -> dict[str, Any]:
 def user_line(user: User) -> dict[str, Any]:
     """Somebody who may sign in to the console, or might once."""
     return {"name": user.name, "role": user.role.value, "customer": user.customer, "disabled": user.disabled}
+
+
+def link_line(link: PackageLink) -> dict[str, Any]:
+    """A link to a package, without its token, which nobody has any more."""
+    return {
+        "id": link.id,
+        "order": link.order,
+        "delivery": link.delivery,
+        "file": link.file,
+        "made_at": link.made_at.isoformat(),
+        "made_by": link.made_by,
+        "until": link.until.isoformat(),
+        "first_used": None if link.used_at is None else link.used_at.isoformat(),
+        "stands": "open" if link.is_open else "revoked" if link.revoked_at is not None else "over",
+    }
 
 
 def worksheet_line(one: ChargedDelivery) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from pipeline.packaging import write_sheet_pdf
 
 EVERYBODY = frozenset(Role)
 SUPERVISORS = frozenset({Role.SUPERVISOR})
+SEES_PACKAGES = frozenset({Role.SUPERVISOR, Role.AUDITOR, Role.AGENCY})
 PRINTS_TICKETS = frozenset({Role.OPERATOR, Role.SUPERVISOR})
 LONGEST_WHY = 500
 EVENTS_OF_ORDER = 20  # the newest; the others are on a screen of their own
@@ -266,7 +267,7 @@ def _order_page(
         more_documents=documents[DOCUMENTS_A_SCREEN - 1].id if len(documents) > DOCUMENTS_A_SCREEN else None,
         rolls=rolls[:ROLLS_A_SCREEN], more_rolls=len(rolls) > ROLLS_A_SCREEN,
         charged=charged, not_charged=not_charged, fault=fault,
-        sees_history=sees_history,
+        sees_history=sees_history, sees_packages=session.user.role in SEES_PACKAGES,
         history=[(event, detail_of(event), outcome_of(event)) for event in history],
         may_change=session.user.role in SUPERVISORS, may_print=session.user.role in PRINTS_TICKETS,
         longest_why=LONGEST_WHY,

@@ -41,10 +41,12 @@ from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import ticket_for, was_taken
-from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
+from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchLink, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
 from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
+from pipeline.package_files import NotInPackage, PackageDamaged
+from pipeline.package_links import MOST_DAYS, USUAL_DAYS, BadLink, link_address, make_link
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.settings import EMBEDDED, Settings
@@ -58,6 +60,7 @@ from workers.signals import told_to_stop
 
 HELD_EXIT = 3
 LOCAL_HOST = "127.0.0.1"  # whoever wants the console to be seen from elsewhere says so
+CONSOLE_PORT = 8080
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
 app = typer.Typer(
@@ -72,6 +75,7 @@ page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
 user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web console.")
+link_app = typer.Typer(no_args_is_help=True, help="Links by which an agency gets a package without signing in.")
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
@@ -80,6 +84,7 @@ app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
 app.add_typer(user_app, name="user")
+app.add_typer(link_app, name="link")
 
 # a pipe or a file has no width of its own; 80 columns would break every table
 PIPE_WIDTH = None if sys.stdout.isatty() else 160
@@ -105,7 +110,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, UserExists,
+        NoSuchUser, UserExists, NoSuchLink, PackageDamaged,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -398,7 +403,7 @@ def run(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = CONSOLE_PORT,
     host: Host = LOCAL_HOST,
     workers: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
@@ -415,7 +420,7 @@ def up(
 
 @app.command("console")
 def serve_console(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = CONSOLE_PORT,
     host: Host = LOCAL_HOST,
 ) -> None:
     """Only serve the web console; workers elsewhere do the work."""
@@ -857,6 +862,58 @@ def user_password(name: str, as_json: Json = False) -> None:
     """Give somebody a new password, which works once, and end what is open."""
     with _bureau() as bureau:
         _tell_password(name, people.set_password(bureau, name, None, who=_who()), as_json)
+
+
+@link_app.command("make")
+def link_make(
+    number: Annotated[str, typer.Argument(metavar="ORDER")],
+    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="How long it opens the package.")] = USUAL_DAYS,
+    delivery: Annotated[int | None, typer.Option(min=1, help="Which package; without it the newest.")] = None,
+    file: Annotated[str | None, typer.Option(help="Only this file of it, as data/transmittal.pdf.")] = None,
+    why: Annotated[str, typer.Option("--why", help="For whom, and why; it is kept with your name.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a link to a package. It is told once: only its digest is kept."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        try:
+            link, token = make_link(
+                bureau, order, delivery or order.deliveries, file=file, days=days, who=_who(), why=why
+            )
+        except NotInPackage:
+            raise typer.BadParameter(f"there is no such package of {number}, or no such file in it") from None
+        except BadLink as error:
+            raise typer.BadParameter(str(error)) from error
+        address = link_address(bureau.settings.public_url or f"http://{LOCAL_HOST}:{CONSOLE_PORT}", token)
+    if as_json:
+        _print_json(answers.link_line(link) | {"address": address})
+    else:
+        out.print(f"Link {link.id} opens until {link.until:%Y-%m-%d %H:%M} UTC:\n{address}", markup=False)
+
+
+@link_app.command("list")
+def link_list(number: Annotated[str, typer.Argument(metavar="ORDER")], as_json: Json = False) -> None:
+    """The newest links to an order's packages."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        links = [answers.link_line(link) for link in bureau.ledger.links_of(order.id)]
+    if as_json:
+        _print_json(links)
+    else:
+        columns = ("id", "delivery", "file", "made_by", "until", "first_used", "stands")
+        _print_table(columns, [[str(link[name] or "") for name in columns] for link in links])
+
+
+@link_app.command("revoke")
+def link_revoke(link_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)], why: Why) -> None:
+    """Let a link open nothing any more."""
+    with _bureau() as bureau:
+        bureau.ledger.revoke_link(link_id, who=_who(), why=why)
+    out.print(f"Link {link_id} opens nothing any more.")
 
 
 def _tell_password(name: str, password: str, as_json: bool) -> None:

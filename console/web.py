@@ -24,8 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.floor_page import FloorLook
 from console.held_pages import add_held
 from console.histories import add_histories
+from console.links import add_links
 from console.metrics import Recount, metrics_text
 from console.orders import add_orders
+from console.packages import add_packages
 from console.pages import add_pages
 from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
 from pipeline.bureau import Bureau
@@ -69,6 +71,8 @@ def create_app(bureau: Bureau) -> FastAPI:
     add_orders(app, bureau, door)
     add_histories(app, bureau, door)
     add_pages(app, bureau, door)
+    add_packages(app, bureau, door)
+    add_links(app, bureau)
 
     @app.get("/healthz")
     def health() -> Response:

@@ -30,7 +30,20 @@ EXCLUSIONS: Mapping[Exclusion, str] = {
     Exclusion.WAIVED: "waived",
 }
 # what of an event's detail people are told; digests and readings have their own places
-_TOLD = ("why", "sentence", "reason", "name", "pages", "documents", "rolls", "package", "folder", "seconds")
+_TOLD = (
+    "why",
+    "sentence",
+    "reason",
+    "name",
+    "pages",
+    "documents",
+    "rolls",
+    "package",
+    "file",
+    "days",
+    "folder",
+    "seconds",
+)
 _LONGEST_DETAIL = 400  # signs
 _WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
 

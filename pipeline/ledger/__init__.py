@@ -3,6 +3,7 @@
 from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
+from pipeline.ledger.package_links import NoSuchLink, PackageLink
 from pipeline.ledger.people import NoSuchUser, Session, UserExists
 from pipeline.ledger.work import Fenced, subject_of
 
@@ -14,8 +15,10 @@ __all__ = [
     "Leadership",
     "Ledger",
     "LedgerUnusable",
+    "NoSuchLink",
     "NoSuchUser",
     "OrderNotOpen",
+    "PackageLink",
     "Session",
     "UnknownOrder",
     "UserExists",

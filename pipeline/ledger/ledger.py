@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.ledger import tables as t
 from pipeline.ledger.history import History
 from pipeline.ledger.lookups import Lookups
+from pipeline.ledger.package_links import PackageLinks
 from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
@@ -74,7 +75,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, People, History):
+class Ledger(Recounts, Lookups, People, PackageLinks, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
