@@ -13,6 +13,7 @@ from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
 from pipeline.intake import was_taken
+from pipeline.ledger import PackageLink
 from pipeline.ledger.history import HistoryLine
 from pipeline.ledger.lookups import BatchLook, UploadLook
 from pipeline.ledger.lots import Lot, LotPage, QualityFigures, QualityLine
@@ -330,6 +331,21 @@ def token_line(token: Token) -> dict[str, Any]:
         "added_at": token.added_at.isoformat(timespec="seconds"),
         "until": token.until.isoformat(timespec="seconds"),
         "state": token.state.value,
+    }
+
+
+def link_line(link: PackageLink) -> dict[str, Any]:
+    """A link to a package, without its token, which nobody has any more."""
+    return {
+        "id": link.id,
+        "order": link.order,
+        "delivery": link.delivery,
+        "file": link.file,
+        "made_at": link.made_at.isoformat(),
+        "made_by": link.made_by,
+        "until": link.until.isoformat(),
+        "first_used": None if link.used_at is None else link.used_at.isoformat(),
+        "stands": "open" if link.is_open else "revoked" if link.revoked_at is not None else "over",
     }
 
 

@@ -17,7 +17,8 @@ from console import answers
 from console import api_models as m
 from console.api_door import Asks, Borne, Everybody, FloorStaff, Supervisor, add_problems, problems
 from console.api_uploads import add_uploads
-from console.held_pages import MAY_DECIDE, MOST_ID, SEES_HISTORY
+from console.held_pages import MAY_DECIDE, MOST_ID
+from console.histories import SEES_HISTORY
 from console.orders import NotThere, one_line, order_for, reason_in
 from console.pages import page_for, text_of
 from console.signing_in import SEES_HELD, NotAllowed

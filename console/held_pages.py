@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
-from console.history_file import history_csv
 from console.hold_words import HoldWords, hold_words
 from console.signing_in import SEES_HELD, Doorkeeper, NotAllowed, Text, check_form, show
-from console.words import shown, typed
+from console.words import typed
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger
 from pipeline.ledger.reports import HeldGroup
@@ -24,7 +22,6 @@ MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
     Role.SUPERVISOR: frozenset(Decision),
     Role.AUDITOR: frozenset(),
 }
-SEES_HISTORY = SEES_HELD | {Role.BILLING}
 MEANS = {
     Decision.RELEASE: "goes on as it is",
     Decision.RETRY: "is done again",
@@ -62,7 +59,7 @@ class Outcome:
 
 
 def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
-    """Add the pages of what is held, and the histories of orders as files."""
+    """Add the pages of what is held."""
     router = APIRouter()
     words = hold_words()
 
@@ -114,15 +111,6 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             said=said,
             outcomes=outcomes,
         )
-
-    @router.get("/orders/{number}/history.csv")
-    def history_file(request: Request, number: str) -> Response:
-        session = door.one_of(request, SEES_HISTORY)
-        order = bureau.ledger.order(shown(number))
-        if order is None:
-            return show(request, bureau, "refused.html", status=404, session=session, said="There is no such order.")
-        headers = {"content-disposition": f'attachment; filename="history-{order.id}.csv"'}
-        return StreamingResponse(history_csv(bureau.ledger, order.id), media_type="text/csv", headers=headers)
 
     app.include_router(router)
 

@@ -13,14 +13,14 @@ from pipeline.model import OrderId
 COLUMNS = (
     "line", "event", "at", "at_ms", "order_id", "subject", "kind", "who", "outcome", "detail", "hash",
 )  # fmt: skip
-_LINES_AT_ONCE = 1_000  # asked for in a transaction of their own: a slow reader must not keep one open
+LINES_AT_ONCE = 1_000  # asked for in a transaction of their own: a slow reader must not keep one open
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def history_lines(ledger: Ledger, order_id: OrderId) -> Iterator[HistoryLine]:
     """The whole history of an order, oldest first, without holding it in memory."""
     after = 0
-    while lines := ledger.history(order_id, after=after, limit=_LINES_AT_ONCE):
+    while lines := ledger.history(order_id, after=after, limit=LINES_AT_ONCE):
         yield from lines
         after = lines[-1].id
 

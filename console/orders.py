@@ -29,7 +29,6 @@ from pipeline.ledger import OrderNotOpen, Session
 from pipeline.ledger.lookups import (
     BATCHES_A_SCREEN,
     DOCUMENTS_A_SCREEN,
-    EVENTS_A_SCREEN,
     ORDERS_A_SCREEN,
     ROLLS_A_SCREEN,
     OrderLook,
@@ -42,8 +41,10 @@ from pipeline.quality_control import awaited, delays
 
 EVERYBODY = frozenset(Role)
 SUPERVISORS = frozenset({Role.SUPERVISOR})
+SEES_PACKAGES = frozenset({Role.SUPERVISOR, Role.AUDITOR, Role.AGENCY})
 PRINTS_TICKETS = frozenset({Role.OPERATOR, Role.SUPERVISOR})
 LONGEST_WHY = 500
+EVENTS_OF_ORDER = 20  # the newest; the others are on a screen of their own
 LONGEST_SEARCH = 100
 _MOST_ID_DIGITS = 18  # the ledger's numbers have 63 bits
 
@@ -127,11 +128,11 @@ def add_orders(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.get("/orders/{number}")
     def order_page(
-        request: Request, number: str, batches: str = "", documents: str = "", history: str = "", charges: str = ""
+        request: Request, number: str, batches: str = "", documents: str = "", charges: str = ""
     ) -> Response:
         session = door.one_of(request, EVERYBODY)
         look = order_for(bureau, session, number)
-        after = {"batches": batches, "documents": documents, "history": history}
+        after = {"batches": batches, "documents": documents}
         return _order_page(request, bureau, session, look, after, works_out_charges=charges == "now")
 
     @router.post("/orders/{number}/{change}")
@@ -246,7 +247,7 @@ def _order_page(
     documents = ledger.documents_from(order.id, after=place("documents"))
     # who of the house did what is the house's own
     sees_history = session.user.role in SEES_FLOOR
-    history = ledger.history_of_order(order.id, before=place("history") or None) if sees_history else []
+    history = ledger.history_of_order(order.id, before=None)[:EVENTS_OF_ORDER] if sees_history else []
     rolls = ledger.rolls_from(order.id)
     lots = ledger.lots_of(order.number)
     charged = ledger.charges(order.id)
@@ -271,9 +272,8 @@ def _order_page(
         sees_lots=session.user.role in SEES_HELD,
         rolls=rolls[:ROLLS_A_SCREEN], more_rolls=len(rolls) > ROLLS_A_SCREEN,
         charged=charged, not_charged=not_charged, fault=fault,
-        sees_history=sees_history,
-        history=[(event, detail_of(event), outcome_of(event)) for event in history[:EVENTS_A_SCREEN]],
-        older_history=history[EVENTS_A_SCREEN - 1].id if len(history) > EVENTS_A_SCREEN else None,
+        sees_history=sees_history, sees_packages=session.user.role in SEES_PACKAGES,
+        history=[(event, detail_of(event), outcome_of(event)) for event in history],
         may_change=session.user.role in SUPERVISORS, may_print=session.user.role in PRINTS_TICKETS,
         longest_why=LONGEST_WHY,
     )  # fmt: skip

@@ -165,7 +165,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
 
 def _first_page(session: Session) -> str:
-    return "/" if session.user.role in SEES_FLOOR else "/orders"
+    return "/" if session.user.role in SEES_FLOOR else "/packages"
 
 
 def _sign_in_form(request: Request, bureau: Bureau, *, said: str = "", name: str = "", status: int = 200) -> Response:
@@ -183,10 +183,19 @@ def _password_form(
     )
 
 
-def _set_cookie(request: Request, answer: Response, name: str, value: str) -> None:
+def base_address(request: Request, bureau: Bureau) -> str:
+    """Where people reach this console: as the settings say, else as whoever asks has reached it."""
+    scheme = "https" if _is_over_tls(request) else "http"
+    return bureau.settings.public_url.rstrip("/") or f"{scheme}://{request.url.netloc}"
+
+
+def _is_over_tls(request: Request) -> bool:
     # a proxy with TLS says so; who lies about it only keeps his own cookie from travelling in the clear
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-    answer.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+
+
+def _set_cookie(request: Request, answer: Response, name: str, value: str) -> None:
+    answer.set_cookie(name, value, httponly=True, samesite="strict", secure=_is_over_tls(request), path="/")
 
 
 def check_form(session: Session, form_token: str) -> None:

@@ -30,6 +30,7 @@ from rich.table import Table
 from console import answers
 from console.doctor import examined
 from console.history_file import history_csv, history_lines
+from console.premis_file import premis_xml
 from console.words import shown
 from pipeline import logs, people, review, tokens
 from pipeline.audit import NoSuchPage, page_at, write_before_and_after
@@ -44,6 +45,7 @@ from pipeline.intake import LONGEST_OPERATOR, ticket_for, was_taken
 from pipeline.ledger import (
     HeldNoLonger,
     LedgerUnusable,
+    NoSuchLink,
     NoSuchToken,
     NoSuchUser,
     NotToBeLookedAt,
@@ -55,6 +57,8 @@ from pipeline.ledger.lots import Lot, LotPage
 from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
+from pipeline.package_files import NotInPackage, PackageDamaged
+from pipeline.package_links import MOST_DAYS, USUAL_DAYS, BadLink, link_address, make_link
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.quality_control import CannotLook, say_defect, say_good
@@ -70,6 +74,7 @@ from workers.signals import told_to_stop
 
 HELD_EXIT = 3
 LOCAL_HOST = "127.0.0.1"  # whoever wants the console to be seen from elsewhere says so
+CONSOLE_PORT = 8080
 MOST_ID = (1 << 63) - 1  # the largest number that the ledger keeps
 
 app = typer.Typer(
@@ -86,6 +91,7 @@ film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
 token_app = typer.Typer(no_args_is_help=True, help="How programs come in: tokens for the REST API.")
 user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web console.")
+link_app = typer.Typer(no_args_is_help=True, help="Links by which an agency gets a package without signing in.")
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
@@ -96,6 +102,7 @@ app.add_typer(profiles_app, name="profiles")
 app.add_typer(bill_app, name="bill")
 app.add_typer(user_app, name="user")
 app.add_typer(token_app, name="token")
+app.add_typer(link_app, name="link")
 
 # a pipe or a file has no width of its own; 80 columns would break every table
 PIPE_WIDTH = None if sys.stdout.isatty() else 160
@@ -121,7 +128,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, NoSuchToken, UserExists, CannotLook, NotToBeLookedAt,
+        NoSuchUser, NoSuchToken, NoSuchLink, UserExists, CannotLook, NotToBeLookedAt, PackageDamaged,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -307,6 +314,7 @@ def order_history(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write it as CSV, with hashes.")
     ] = None,
+    premis_file: Annotated[Path | None, typer.Option("--premis", metavar="FILE", help="Write it as PREMIS.")] = None,
     as_json: Json = False,
 ) -> None:
     """Everything that was done for an order, and by whom, oldest first."""
@@ -315,11 +323,12 @@ def order_history(
         if order is None:
             raise UnknownOrder(number)
         if csv_file is not None:
-            part = csv_file.with_name(f"{csv_file.name}.part")
-            with part.open("w", encoding="utf-8", newline="") as target:
-                target.writelines(history_csv(bureau.ledger, order.id))
-            part.replace(csv_file)
-        elif as_json:
+            _write_whole(csv_file, history_csv(bureau.ledger, order.id))
+        if premis_file is not None:
+            _write_whole(premis_file, premis_xml(bureau.ledger, order))
+        if csv_file is not None or premis_file is not None:
+            return
+        if as_json:
             _print_json([answers.history_line(line) for line in history_lines(bureau.ledger, order.id)])
         else:
             columns = ("line", "at", "subject", "kind", "who", "outcome")
@@ -420,7 +429,7 @@ def run(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = CONSOLE_PORT,
     host: Host = LOCAL_HOST,
     workers: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
@@ -437,7 +446,7 @@ def up(
 
 @app.command("console")
 def serve_console(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = CONSOLE_PORT,
     host: Host = LOCAL_HOST,
 ) -> None:
     """Only serve the web console; workers elsewhere do the work."""
@@ -983,6 +992,58 @@ def token_revoke(token_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_
     out.print(f"Token {token_id} opens nothing any more.")
 
 
+@link_app.command("make")
+def link_make(
+    number: Annotated[str, typer.Argument(metavar="ORDER")],
+    days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="How long it opens the package.")] = USUAL_DAYS,
+    delivery: Annotated[int | None, typer.Option(min=1, help="Which package; without it the newest.")] = None,
+    file: Annotated[str | None, typer.Option(help="Only this file of it, as data/transmittal.pdf.")] = None,
+    why: Annotated[str, typer.Option("--why", help="For whom, and why; it is kept with your name.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a link to a package. It is told once: only its digest is kept."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        try:
+            link, token = make_link(
+                bureau, order, delivery or order.deliveries, file=file, days=days, who=_who(), why=why
+            )
+        except NotInPackage:
+            raise typer.BadParameter(f"there is no such package of {number}, or no such file in it") from None
+        except BadLink as error:
+            raise typer.BadParameter(str(error)) from error
+        address = link_address(bureau.settings.public_url or f"http://{LOCAL_HOST}:{CONSOLE_PORT}", token)
+    if as_json:
+        _print_json(answers.link_line(link) | {"address": address})
+    else:
+        out.print(f"Link {link.id} opens until {link.until:%Y-%m-%d %H:%M} UTC:\n{address}", markup=False)
+
+
+@link_app.command("list")
+def link_list(number: Annotated[str, typer.Argument(metavar="ORDER")], as_json: Json = False) -> None:
+    """The newest links to an order's packages."""
+    with _bureau() as bureau:
+        order = bureau.ledger.order(number)
+        if order is None:
+            raise UnknownOrder(number)
+        links = [answers.link_line(link) for link in bureau.ledger.links_of(order.id)]
+    if as_json:
+        _print_json(links)
+    else:
+        columns = ("id", "delivery", "file", "made_by", "until", "first_used", "stands")
+        _print_table(columns, [[str(link[name] or "") for name in columns] for link in links])
+
+
+@link_app.command("revoke")
+def link_revoke(link_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)], why: Why) -> None:
+    """Let a link open nothing any more."""
+    with _bureau() as bureau:
+        bureau.ledger.revoke_link(link_id, who=_who(), why=why)
+    out.print(f"Link {link_id} opens nothing any more.")
+
+
 def _tell_password(name: str, password: str, as_json: bool) -> None:
     if as_json:
         _print_json({"name": name, "password": password})
@@ -1025,6 +1086,13 @@ def _as_worker(bureau: Bureau) -> Iterator[str]:
         heart.join()
         bureau.ledger.give_back(owner)
         bureau.ledger.unregister_worker(owner)
+
+
+def _write_whole(target: Path, pieces: Iterator[str]) -> None:
+    part = target.with_name(f"{target.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(pieces)
+    part.replace(target)
 
 
 def _deliveries(month: str) -> list[ChargedDelivery]:

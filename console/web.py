@@ -25,8 +25,11 @@ from console.api import PLACE as API_PLACE
 from console.api import create_api
 from console.floor_page import FloorLook
 from console.held_pages import add_held
+from console.histories import add_histories
+from console.links import add_links
 from console.metrics import Recount, metrics_text
 from console.orders import add_orders
+from console.packages import add_packages
 from console.pages import add_pages
 from console.quality_pages import add_quality
 from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
@@ -69,9 +72,12 @@ def create_app(bureau: Bureau) -> FastAPI:
     _add_floor(app, bureau, door)
     add_held(app, bureau, door)
     add_orders(app, bureau, door)
+    add_histories(app, bureau, door)
     add_pages(app, bureau, door)
     add_quality(app, bureau, door)
     app.mount(API_PLACE, create_api(bureau))
+    add_packages(app, bureau, door)
+    add_links(app, bureau)
 
     @app.get("/healthz")
     def health() -> Response:

@@ -38,8 +38,8 @@ LOT_STATES: Mapping[LotState, tuple[str, str]] = {
 }
 # what of an event's detail people are told; digests and readings have their own places
 _TOLD = (
-    "why", "sentence", "reason", "name", "pages", "documents", "rolls", "package", "folder", "seconds", "plan",
-    "defect", "note", "scanned_by",
+    "why", "sentence", "reason", "name", "pages", "documents", "rolls", "package", "file", "days", "folder", "seconds",
+    "plan", "defect", "note", "scanned_by",
 )  # fmt: skip
 _LONGEST_DETAIL = 400  # signs
 _WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
@@ -110,7 +110,12 @@ def detail_of(event: Event) -> str:
 
 def who_of(event: Event) -> str:
     """Who did it: a person's name; workers have names that nobody knows."""
-    return "the floor" if _WORKER.fullmatch(event.who) else event.who
+    return "the floor" if is_worker(event.who) else event.who
+
+
+def is_worker(who: str) -> bool:
+    """Whether this is how a worker process calls itself."""
+    return _WORKER.fullmatch(who) is not None
 
 
 def outcome_of(event: Event) -> str:

@@ -84,6 +84,16 @@ def package_file(bureau: Bureau, order: WorkOrder, delivery: int, name: str) -> 
     raise NotInPackage(name)
 
 
+def package_digests(bureau: Bureau, order: WorkOrder, delivery: int) -> dict[str, Sha256]:
+    """What the order's package number `delivery` promises: the digest of every file by its path inside it.
+
+    Raises:
+        NotInPackage: no such package has gone out.
+        PackageDamaged: its lists are not in the outbox any more.
+    """
+    return dict(_listed(_delivered_folder(bureau, order, delivery)))
+
+
 def _delivered_folder(bureau: Bureau, order: WorkOrder, delivery: int) -> Path:
     # by the ledger and not by the outbox: a package is there before it is recorded as gone out
     if not 1 <= delivery <= order.deliveries:

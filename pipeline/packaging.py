@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
@@ -56,6 +57,18 @@ _COLUMN_MEANINGS = {
     "first_frame": "first frame of the document on that roll",
     "last_frame": "last frame of the document on that roll",
 }
+
+
+class Titled(Protocol):
+    """What a document's file is named by."""
+
+    @property
+    def public_id(self) -> str:
+        """The bureau's own number of the document."""
+
+    @property
+    def title(self) -> str:
+        """Its title, from outside."""
 
 
 def package_document(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -186,7 +199,7 @@ def document_place(order: WorkOrder, document: Document, store_place: str) -> st
     return f"{order.package}/data/{document_file_name(document)}" if order.package else store_place
 
 
-def document_file_name(document: Document) -> str:
+def document_file_name(document: Titled) -> str:
     """Path of a document inside a package's data/: plain ASCII, safe on every system."""
     plain = re.sub(r"[^A-Za-z0-9]+", "-", document.title).strip("-")[:_NAME_LENGTH]
     return f"pdf/{document.public_id}{'_' if plain else ''}{plain}.pdf"

@@ -73,12 +73,23 @@ class Settings(BaseSettings):
     metrics_token: SecretStr = Field(
         SecretStr(""), description="bearer token that whoever asks for /metrics must bear; empty: only this machine may"
     )
+    public_url: str = Field(
+        "",
+        description="address of the console as people open it, https://...; links that are sent to agencies begin so",
+    )
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
     @field_validator("home", "profiles", "cache")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("write an address that begins with https:// (or http:// on this machine)")
+        return value
 
     @field_validator("store_url")
     @classmethod

@@ -4,6 +4,7 @@ from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.inspections import AWAITING_INSPECTION, QUALITY_DEFECT, LotChanged, NotToBeLookedAt
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
+from pipeline.ledger.package_links import NoSuchLink, PackageLink
 from pipeline.ledger.people import NoSuchUser, Session, UserExists
 from pipeline.ledger.tokens import NoSuchToken
 from pipeline.ledger.work import Fenced, subject_of
@@ -19,10 +20,12 @@ __all__ = [
     "Ledger",
     "LedgerUnusable",
     "LotChanged",
+    "NoSuchLink",
     "NoSuchToken",
     "NoSuchUser",
     "NotToBeLookedAt",
     "OrderNotOpen",
+    "PackageLink",
     "Session",
     "UnknownOrder",
     "UserExists",

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, true
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.database import Database
-from pipeline.model import OrderId
+from pipeline.model import OrderId, Sha256
 
 WITHOUT_ORDER = 0  # the chain of what belongs to no order; ids begin at 1
 _LINKED_AT_ONCE = 1_000  # events in one transaction: SQLite's writers wait for it
@@ -48,6 +48,30 @@ class HistoryLine:
     def at(self) -> datetime:
         """When it was written, by the database's clock."""
         return datetime.fromtimestamp(self.at_ms / 1000.0, tz=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainCheck:
+    """What taking every link of one order's history again has shown."""
+
+    linked: int
+    waiting: int  # written, and not linked yet
+    head: str  # hash of the last link; empty before the first
+    faults: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thing:
+    """Something that an order's history tells of; `subject` is what its events call it."""
+
+    id: int
+    subject: str
+    name: str
+    part_of: str | None = None  # the subject of what it belongs to
+    scan: Sha256 | None = None  # of a page: the file it came in
+    pdf: Sha256 | None = None  # of a document
+    pdf_bytes: int | None = None
+    flavour: str | None = None
 
 
 class History(Database):
@@ -121,6 +145,32 @@ class History(Database):
                 faults[numbers.get(chain, "No order")].append(fault)
         return faults
 
+    def check_chain(self, order_id: OrderId) -> ChainCheck:
+        """Take every link of one order's history again."""
+        waiting = (
+            select(func.count())
+            .select_from(t.unlinked_events)
+            .join(t.events, t.events.c.id == t.unlinked_events.c.event_id)
+            .where(t.events.c.order_id == order_id)
+        )
+        with self.read() as c:
+            linked, head = _head(c, order_id)
+            return ChainCheck(
+                linked=linked,
+                waiting=int(c.execute(waiting).scalar_one()),
+                head=head,
+                faults=[fault for _, fault in (*_link_faults(c, order_id), *_never_linked(c, order_id))],
+            )
+
+    def things_of(self, order_id: OrderId, kind: str, *, after: int = 0, limit: int) -> list[Thing]:
+        """What an order is made of, of one kind (batch, document, page or roll), those whose ids are above `after`."""
+        table = {"batch": t.batches, "document": t.documents, "page": t.pages, "roll": t.rolls}[kind]
+        with self.read() as c:
+            rows = c.execute(
+                select(table).where(table.c.order_id == order_id, table.c.id > after).order_by(table.c.id).limit(limit)
+            ).all()
+            return [_thing(kind, row) for row in rows]
+
     def waiting_for_links(self, *, older_than_ms: int) -> int:
         """How many events have waited for their link for longer than this."""
         with self.read() as c:
@@ -151,11 +201,12 @@ def _head(c: Connection, chain: int) -> tuple[int, str]:
     return (0, "") if row is None else (row.number, row.hash)
 
 
-def _link_faults(c: Connection) -> Iterator[tuple[int, str]]:
+def _link_faults(c: Connection, only: OrderId | None = None) -> Iterator[tuple[int, str]]:
     chain, number, before = -1, 0, ""
     rows = c.execute(
         select(t.links.c.chain, t.links.c.number, t.links.c.hash, t.links.c.event_id, t.events)
         .join(t.events, t.events.c.id == t.links.c.event_id, isouter=True)
+        .where(true() if only is None else t.links.c.chain == only)
         .order_by(t.links.c.chain, t.links.c.number)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
@@ -171,13 +222,42 @@ def _link_faults(c: Connection) -> Iterator[tuple[int, str]]:
         number, before = row.number, row.hash  # as kept: one change is told once
 
 
-def _never_linked(c: Connection) -> Iterator[tuple[int, str]]:
+def _never_linked(c: Connection, only: OrderId | None = None) -> Iterator[tuple[int, str]]:
     rows = c.execute(
         select(t.events.c.id, t.events.c.order_id, t.events.c.subject)
         .join(t.links, t.links.c.event_id == t.events.c.id, isouter=True)
         .join(t.unlinked_events, t.unlinked_events.c.event_id == t.events.c.id, isouter=True)
         .where(t.links.c.event_id.is_(None), t.unlinked_events.c.event_id.is_(None))
+        .where(true() if only is None else t.events.c.order_id == only)
         .order_by(t.events.c.id)
     )
     for row in rows:
         yield row.order_id or WITHOUT_ORDER, f"event {row.id} ({row.subject}) was taken out of its history's chain"
+
+
+def _thing(kind: str, row: Row[Any]) -> Thing:
+    subject, order = f"{kind} {row.id}", f"order {row.order_id}"
+    match kind:
+        case "page":
+            document = f"document {row.document_id}"
+            return Thing(
+                id=row.id,
+                subject=subject,
+                name=row.file,
+                part_of=f"batch {row.batch_id}" if row.document_id is None else document,
+                scan=Sha256(row.source),
+            )
+        case "document":
+            return Thing(
+                id=row.id,
+                subject=subject,
+                name=row.title,
+                part_of=order,
+                pdf=None if row.pdf is None else Sha256(row.pdf),
+                pdf_bytes=row.pdf_bytes,
+                flavour=row.flavour,
+            )
+        case "roll":
+            return Thing(id=row.id, subject=subject, name=row.number, part_of=order)
+        case _:
+            return Thing(id=row.id, subject=subject, name=row.name, part_of=order)

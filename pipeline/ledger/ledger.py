@@ -22,6 +22,7 @@ from pipeline.ledger.history import History
 from pipeline.ledger.inspections import Inspections, kept_pages
 from pipeline.ledger.lookups import Lookups
 from pipeline.ledger.lots import Lots
+from pipeline.ledger.package_links import PackageLinks
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.tokens import Tokens
@@ -79,7 +80,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, History):
+class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------

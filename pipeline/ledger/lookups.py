@@ -73,9 +73,12 @@ class DocumentLook:
 
     id: DocumentId
     public_id: str
+    order: str  # its number
+    deliveries: int  # of the order
     title: str
     pages: int
     first_page: PageId | None
+    pdf_bytes: int | None
     finished: bool
     flavour: str | None
     conforms: bool | None
@@ -137,10 +140,19 @@ class Lookups(Standing):
     """The part of the ledger that the console's screens ask."""
 
     def orders_found(
-        self, *, customer: str | None, words: str, status: OrderStatus | None, before: OrderId | None
+        self,
+        *,
+        customer: str | None,
+        words: str,
+        status: OrderStatus | None = None,
+        before: OrderId | None,
+        went_out: bool = False,
     ) -> list[OrderLook]:
-        """Orders whose number, customer or title has these words in it, newest first; one more than a screen holds."""
-        where = []
+        """Orders whose number, customer or title has these words in it, newest first; one more than a screen holds.
+
+        With `went_out` those alone of which there is a package.
+        """
+        where = [t.orders.c.deliveries > 0] if went_out else []
         if customer is not None:
             where.append(t.orders.c.customer == customer)
         if status is not None:
@@ -209,45 +221,19 @@ class Lookups(Standing):
                 sentence=(row.sentence or "") if is_held else "",
             )
 
-    def documents_from(self, order_id: OrderId, *, after: int = 0) -> list[DocumentLook]:
-        """Documents of an order as they were parted, one more than a screen holds."""
-        of_document = and_(t.pages.c.document_id == t.documents.c.id, t.pages.c.excluded.is_(None))
+    def documents_from(self, order_id: OrderId, *, after: int = 0, words: str = "") -> list[DocumentLook]:
+        """Documents of an order as they were parted, one more than a screen holds; with `words` those titled so."""
         with self.read() as c:
-            rows = c.execute(
-                select(
-                    t.documents,
-                    t.orders.c.number,
-                    select(func.count()).where(of_document).scalar_subquery().label("pages"),
-                    select(func.avg(t.pages.c.mean_confidence))
-                    .where(of_document)
-                    .scalar_subquery()
-                    .label("confidence"),
-                    select(t.pages.c.id)
-                    .where(of_document)
-                    .order_by(t.pages.c.page_in_document)
-                    .limit(1)
-                    .scalar_subquery()
-                    .label("first_page"),
-                )
-                .join(t.orders, t.orders.c.id == t.documents.c.order_id)
-                .where(t.documents.c.order_id == order_id, t.documents.c.id > after)
-                .order_by(t.documents.c.id)
-                .limit(DOCUMENTS_A_SCREEN + 1)
-            )
-            return [
-                DocumentLook(
-                    id=DocumentId(row.id),
-                    public_id=public_id(row.number, row.batch_id, row.sequence),
-                    title=row.title,
-                    pages=row.pages,
-                    first_page=row.first_page,
-                    finished=row.finished,
-                    flavour=row.flavour,
-                    conforms=row.conforms,
-                    mean_confidence=None if row.confidence is None else float(row.confidence),
-                )
-                for row in rows
-            ]
+            where = (t.documents.c.order_id == order_id, t.documents.c.id > after, *_titled(words))
+            return _document_looks(c, where)
+
+    def documents_delivered(self, *, customer: str | None, words: str) -> list[DocumentLook]:
+        """Documents with these words in their titles, of orders that went out, one more than a screen holds."""
+        where = [t.orders.c.deliveries > 0, t.documents.c.pdf.is_not(None), *_titled(words)]
+        if customer is not None:
+            where.append(t.orders.c.customer == customer)
+        with self.read() as c:
+            return _document_looks(c, where)
 
     def rolls_from(self, order_id: OrderId) -> list[RollLook]:
         """The newest rolls of an order, one more than a screen holds."""
@@ -345,6 +331,50 @@ class Lookups(Standing):
                 before=_neighbour(c, row, forwards=False),
                 after=_neighbour(c, row, forwards=True),
             )
+
+
+def _titled(words: str) -> list[Any]:
+    return [func.lower(t.documents.c.title).contains(word, autoescape=True) for word in words.lower().split()]
+
+
+def _document_looks(c: Connection, where: Sequence[Any]) -> list[DocumentLook]:
+    of_document = and_(t.pages.c.document_id == t.documents.c.id, t.pages.c.excluded.is_(None))
+    rows = c.execute(
+        select(
+            t.documents,
+            t.orders.c.number,
+            t.orders.c.deliveries,
+            select(func.count()).where(of_document).scalar_subquery().label("pages"),
+            select(func.avg(t.pages.c.mean_confidence)).where(of_document).scalar_subquery().label("confidence"),
+            select(t.pages.c.id)
+            .where(of_document)
+            .order_by(t.pages.c.page_in_document)
+            .limit(1)
+            .scalar_subquery()
+            .label("first_page"),
+        )
+        .join(t.orders, t.orders.c.id == t.documents.c.order_id)
+        .where(*where)
+        .order_by(t.documents.c.id)
+        .limit(DOCUMENTS_A_SCREEN + 1)
+    )
+    return [
+        DocumentLook(
+            id=DocumentId(row.id),
+            public_id=public_id(row.number, row.batch_id, row.sequence),
+            order=row.number,
+            deliveries=row.deliveries,
+            title=row.title,
+            pages=row.pages,
+            first_page=row.first_page,
+            pdf_bytes=row.pdf_bytes,
+            finished=row.finished,
+            flavour=row.flavour,
+            conforms=row.conforms,
+            mean_confidence=None if row.confidence is None else float(row.confidence),
+        )
+        for row in rows
+    ]
 
 
 def _tallied_pages(c: Connection, order_ids: Sequence[int]) -> dict[int, PageCounts]:

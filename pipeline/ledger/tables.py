@@ -243,6 +243,10 @@ users = Table(
     Column("customer", String(60)),
     Column("disabled", Boolean, nullable=False, server_default=text("false")),
     Column("added_ms", BigInteger, nullable=False),
+    # of those whom another house signs in: that house, and what it calls them for ever
+    Column("issuer", Text),
+    Column("subject", Text),
+    Index("uq_users_issuer_subject", "issuer", "subject", unique=True),
 )
 
 sessions = Table(
@@ -264,6 +268,22 @@ tokens = Table(
     Column("added_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger, nullable=False),
     Column("revoked", Boolean, nullable=False, server_default=text("false")),
+)
+
+# Who bears a link's token sees one package without signing in; of the token only the digest is kept
+package_links = Table(
+    "package_links",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("token", String(64), nullable=False, unique=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False, index=True),
+    Column("delivery", Integer, nullable=False),
+    Column("file", Text),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    Column("used_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
 )
 
 failed_sign_ins = Table(

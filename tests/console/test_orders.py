@@ -197,7 +197,7 @@ def test_forms_without_the_tokens_of_this_session_change_nothing(bureau: Bureau)
 def test_an_agency_sees_its_own_orders_alone_and_not_who_of_the_house_did_what(bureau: Bureau) -> None:
     order = with_a_held_page(bureau)
     with served(bureau) as client:
-        assert sign_in(client, "agency", PASSWORD).headers["location"] == "/orders"
+        assert sign_in(client, "agency", PASSWORD).headers["location"] == "/packages"
         assert order.number in client.get("/orders").text
         page = client.get(f"/orders/{order.number}")
         assert page.status_code == 200 and "History" not in page.text and 'href="/"' not in page.text
