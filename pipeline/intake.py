@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from pipeline.alarms import received_alarms
 from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
@@ -146,7 +147,9 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
         pages = _pages(bureau, files)
         try:
             kept = replace(delivery, name=keepable(delivery.name))
-            batch = bureau.ledger.record_received(task, order.id, kept, batch_digest(files), pages, who=who)
+            batch = bureau.ledger.record_received(
+                task, order.id, kept, batch_digest(files), pages, who=who, alarms=received_alarms(pages)
+            )
         except OrderNotOpen as error:
             raise RefusedDelivery(
                 f"{error} Reopen it (platen order reopen {order.number}), then drop this again."

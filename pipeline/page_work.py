@@ -189,7 +189,11 @@ def prepare_file(job: PrepareJob) -> Prepared:
     took_s: dict[str, float] = {}
     with timed(took_s, "read"):
         page = read_page(job.source, job.page_index, settings)
-    page, stages = _flow(page, job.calls, job.waived, took_s)
+    try:
+        page, stages = _flow(page, job.calls, job.waived, took_s)
+    except Refusal as refusal:
+        refusal.scanner = str(page.readings["read.scanner"])
+        raise
     with timed(took_s, "write"):
         file = write_page_file(
             page,

@@ -161,6 +161,25 @@ class QualityRules(_Rules):
         return self.read_again_below
 
 
+class AlarmRules(_Rules):
+    """From where on a page raises an alarm; the page itself goes on. None raises none for that.
+
+    The defaults leave ordinary pages alone, old and stained ones too: `python -m bench alarms` counts the others.
+    """
+
+    max_skew_deg: float | None = Field(5.0, gt=0, le=45)
+    cut_edge: bool = True
+    min_paper: float | None = Field(0.45, gt=0, le=1, description="level of the paper about the letters; 1: white")
+    max_black_fraction: float | None = Field(0.4, gt=0, le=1, description="of a bitonal page")
+    min_contrast: float | None = Field(0.15, gt=0, le=1, description="paper minus ink; 1: white and black")
+    max_blur_mm: float | None = Field(0.7, gt=0, description="width of the letters' edges")
+    min_confidence: float | None = Field(0.6, gt=0, le=1, description="mean confidence of a page's words")
+    doubtful_size: bool = True
+    streaks: bool = True
+    most_blank_in_a_row: int | None = Field(4, ge=1, description="sides; other sides of written sheets do not count")
+    same_twice: bool = True
+
+
 class BillingRules(_Rules):
     """Which rate card, unless the customer has one of their own."""
 
@@ -179,6 +198,7 @@ class _Document(_Rules):
     package: PackageRules = PackageRules()
     film: FilmSettings = FilmSettings()
     quality: QualityRules = QualityRules()
+    alarms: AlarmRules = AlarmRules()
     billing: BillingRules = BillingRules()
 
 
@@ -212,6 +232,7 @@ class Profile:
     package: PackageRules
     film: FilmSettings
     quality: QualityRules
+    alarms: AlarmRules
     billing: BillingRules
 
     def reads_text(self, services: Collection[Service]) -> bool:
@@ -310,6 +331,7 @@ def profile_from_document(document: Mapping[str, Any], *, origin: str) -> Profil
         package=tables.package,
         film=tables.film,
         quality=tables.quality,
+        alarms=tables.alarms,
         billing=tables.billing,
     )
 

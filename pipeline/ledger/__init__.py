@@ -1,5 +1,6 @@
 """What the bureau remembers. SQL is spoken here and nowhere else."""
 
+from pipeline.ledger.alarms import NoSuchAlarm
 from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
@@ -14,6 +15,7 @@ __all__ = [
     "Leadership",
     "Ledger",
     "LedgerUnusable",
+    "NoSuchAlarm",
     "NoSuchUser",
     "OrderNotOpen",
     "Session",

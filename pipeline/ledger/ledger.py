@@ -13,11 +13,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
+from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
+from pipeline.ledger.alarms import Alarms, note_count, note_page_alarms
 from pipeline.ledger.history import History
 from pipeline.ledger.lookups import Lookups
 from pipeline.ledger.people import People
@@ -25,6 +27,7 @@ from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
+    PAGE_TASKS,
     WEIGHTS,
     BatchId,
     Charge,
@@ -34,6 +37,7 @@ from pipeline.model import (
     Hold,
     OrderId,
     OrderStatus,
+    PageAlarm,
     PageId,
     PlannedDocument,
     Priority,
@@ -74,7 +78,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, People, History):
+class Ledger(Recounts, Alarms, Lookups, People, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -151,6 +155,7 @@ class Ledger(Recounts, Lookups, People, History):
             if not c.scalar(select(exists().where(t.batches.c.order_id == order.id))):
                 raise OrderNotOpen(f"Nothing has been received for {number}, so there is nothing to close and deliver.")
             _set_status(c, order.id, OrderStatus.CLOSED)
+            note_count(c, order.id, is_final=True)
             add_event(c, order.id, f"order {order.id}", "closed", who, "done", why=why)
             self._when_items_done(c, order.id)
             return order_from(c, order.id)
@@ -178,6 +183,7 @@ class Ledger(Recounts, Lookups, People, History):
             ):
                 raise OrderNotOpen(f"{number} is being filmed or packaged at this moment; reopen it when that is done.")
             _set_status(c, order.id, OrderStatus.OPEN)
+            note_count(c, order.id, is_final=False)
             add_event(c, order.id, f"order {order.id}", "reopened", who, "done", why=why)
             return order_from(c, order.id)
 
@@ -217,11 +223,20 @@ class Ledger(Recounts, Lookups, People, History):
         return self.announce_delivery(source=source, name=name, order_number=order_number, moves=moves, who=who)
 
     def record_received(
-        self, task: Task, order_id: OrderId, delivery: Delivery, digest: str, pages: Sequence[ReceivedPage], *, who: str
+        self,
+        task: Task,
+        order_id: OrderId,
+        delivery: Delivery,
+        digest: str,
+        pages: Sequence[ReceivedPage],
+        *,
+        who: str,
+        alarms: Mapping[int, Sequence[PageAlarm]] = MappingProxyType({}),
     ) -> BatchId | None:
         """Write the batch, its pages and their tasks: visible whole or not at all.
 
-        None when the same delivery came before for this order and nobody has accepted the repeat.
+        `alarms` tell what is the matter with some of the pages, by their places from 0. None when the same delivery
+        came before for this order and nobody has accepted the repeat.
 
         Raises:
             OrderNotOpen: the order has been closed meanwhile.
@@ -269,6 +284,9 @@ class Ledger(Recounts, Lookups, People, History):
                 .scalars()
                 .all()
             )
+            for at, found in alarms.items():
+                note_page_alarms(c, page_ids[at], "", found)
+            note_count(c, order_id, is_final=False)
             add_tasks(c, TaskKind.PREPARE_PAGE, order_id, page_ids)
             _add_items(c, order_id, 1)
             c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order.number))
@@ -318,8 +336,10 @@ class Ledger(Recounts, Lookups, People, History):
         who: str,
         late_exclusion: Exclusion | None,
         reads_text: bool,
+        scanner: str = "",
+        alarms: Sequence[PageAlarm] = (),
     ) -> None:
-        """A page has been prepared.
+        """A page has been prepared; `alarms` tell what is the matter with it, and so with its `scanner`.
 
         A page that was held while its batch was assembled goes on by itself; `late_exclusion` then says that it
         turned out to be no page to deliver.
@@ -342,6 +362,7 @@ class Ledger(Recounts, Lookups, People, History):
                 c, task.order_id, f"page {page_id}", "prepared", who, "done",
                 output=prepared, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
+            note_page_alarms(c, page_id, scanner, alarms)
             if late:
                 self._late_page(c, page_id, task, late_exclusion, reads_text)
 
@@ -364,10 +385,12 @@ class Ledger(Recounts, Lookups, People, History):
         seen: Mapping[PageId, Sha256 | None],
         who: str,
         reads_text: bool,
+        alarms: Sequence[tuple[PageId, str, Sequence[PageAlarm]]] = (),
     ) -> None:
         """A batch has become documents; its kept pages are read next.
 
-        `seen` are the pages that the plan was made from, with what they were prepared to.
+        `seen` are the pages that the plan was made from, with what they were prepared to; `alarms` tell of some what
+        is the matter, with their scanner.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -389,6 +412,8 @@ class Ledger(Recounts, Lookups, People, History):
             )
             if {PageId(row.id): row.prepared for row in now} != dict(seen):
                 raise BatchChanged(f"batch {batch_id} changed while it was assembled")
+            for page_id, scanner, found in alarms:
+                note_page_alarms(c, page_id, scanner, found)
             for page_id, reason in exclusions.items():
                 c.execute(update(t.pages).where(t.pages.c.id == page_id).values(excluded=reason))
             for sequence, planned in enumerate(documents, start=1):
@@ -437,9 +462,9 @@ class Ledger(Recounts, Lookups, People, History):
 
     def record_recognized(
         self, task: Task, text: Sha256 | None, alto: Sha256 | None, mean_confidence: float | None,
-        readings: Readings, *, who: str,
+        readings: Readings, *, who: str, scanner: str = "", alarms: Sequence[PageAlarm] = (),
     ) -> None:  # fmt: skip
-        """A page has been read: it is billable, and its document may be complete.
+        """A page has been read: it is billable, and its document may be complete. Alarms as of `record_prepared`.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -462,6 +487,7 @@ class Ledger(Recounts, Lookups, People, History):
                 c, task.order_id, f"page {page_id}", "recognized", who, "done",
                 text=text, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
+            note_page_alarms(c, page_id, scanner, alarms)
             self._finish_page(c, page_id)
 
     def _settle(self, c: Connection, page_id: int) -> bool:
@@ -772,7 +798,9 @@ class Ledger(Recounts, Lookups, People, History):
         with self.write() as c:
             return _replace_page(c, page_id, file, source, who=who, why=why)
 
-    def _when_held(self, c: Connection, task: Task) -> None:
+    def _when_held(self, c: Connection, task: Task, scanner: str = "", alarms: Sequence[PageAlarm] = ()) -> None:
+        if task.kind in PAGE_TASKS:
+            note_page_alarms(c, task.subject_id, scanner, alarms)
         if task.kind is TaskKind.PREPARE_PAGE:
             self._settle(c, task.subject_id)
 

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal_column, null, select
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.tallies import LEFT, PAGE
 from pipeline.ledger.work import DEAD_AFTER_MS, LAST_SCAN, Work
-from pipeline.model import EXPECTED_SECONDS, PAGE_TASKS, Exclusion, OrderStatus, Priority, Service, TaskKind, TaskState
+from pipeline.model import (
+    EXPECTED_SECONDS,
+    PAGE_TASKS,
+    AlarmKind,
+    Exclusion,
+    OrderStatus,
+    Priority,
+    Service,
+    TaskKind,
+    TaskState,
+)
 
 _MINUTE_MS = 60_000
 _SHORT_MS, _LONG_MS = (
@@ -64,6 +74,7 @@ class FloorReport:
     oldest_waiting_s: Mapping[Priority, float]  # how long the first task that could be handed out has waited
     last_scan: datetime | None  # of the inbox
     counted: Mapping[tuple[str, str], int]  # what workers counted, by name and label
+    alarms: Mapping[AlarmKind, int]  # that nobody has seen, by kind
     faults: Sequence[str]  # orders whose counts contradict each other; there must be none
 
 
@@ -118,6 +129,7 @@ class Standing(Work):
                 oldest_waiting_s=_oldest_waiting_s(c, now),
                 last_scan=_moment(c.scalar(select(t.counters.c.value).where(t.counters.c.name == LAST_SCAN))),
                 counted={key: n for key, n in totals.items() if key[0] != PAGE and key[0] not in _KINDS},
+                alarms=_alarms(c),
                 faults=_faults(orders),
             )
 
@@ -178,6 +190,16 @@ def _held(c: Connection) -> dict[tuple[TaskKind, str], int]:
             .group_by(t.tasks.c.kind, t.tasks.c.code)
         )
     }
+
+
+def _alarms(c: Connection) -> dict[AlarmKind, int]:
+    rows = c.execute(select(t.alarms.c.kind, func.count().label("n")).where(alarm_is_open()).group_by(t.alarms.c.kind))
+    return {AlarmKind(row.kind): int(row.n) for row in rows}
+
+
+def alarm_is_open() -> ColumnElement[bool]:
+    """Whether nobody has seen an alarm, and it is not over by itself."""
+    return and_(t.alarms.c.seen_ms.is_(null()), t.alarms.c.over_ms.is_(null()))
 
 
 def _billed_since(c: Connection, since_ms: int) -> int:
