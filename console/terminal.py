@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from console import answers
+from console.alarm_words import alarm_sentence
 from console.doctor import examined
 from console.history_file import history_csv, history_lines
 from console.words import shown
@@ -40,7 +41,15 @@ from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import ticket_for, was_taken
-from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
+from pipeline.ledger import (
+    HeldNoLonger,
+    LedgerUnusable,
+    NoSuchAlarm,
+    NoSuchUser,
+    OrderNotOpen,
+    UnknownOrder,
+    UserExists,
+)
 from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
@@ -67,6 +76,7 @@ app = typer.Typer(
 )
 order_app = typer.Typer(no_args_is_help=True, help="Work orders.")
 held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
+alarms_app = typer.Typer(no_args_is_help=True, help="What is the matter at the scanners.")
 page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
 profiles_app = typer.Typer(no_args_is_help=True, help="Kinds of work.")
@@ -74,6 +84,7 @@ user_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the web co
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
+app.add_typer(alarms_app, name="alarms")
 app.add_typer(page_app, name="page")
 app.add_typer(film_app, name="film")
 app.add_typer(profiles_app, name="profiles")
@@ -104,7 +115,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, UserExists,
+        NoSuchUser, UserExists, NoSuchAlarm,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -589,6 +600,44 @@ def held_rescan(
         raise FileNotFoundError(f"There is no file {scan}")
     with _decision(hold_id, "replaced by the rescan", as_json) as (bureau, hold):
         review.rescan(bureau, hold, scan, who=_who(), why=why)
+
+
+@alarms_app.command("list")
+def alarms_list(
+    seen: Annotated[bool, typer.Option("--seen", help="Those that were seen, or went by, instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Alarms about scans that nobody has seen, by scanner."""
+    with _bureau() as bureau:
+        alarms = bureau.ledger.seen_alarms() if seen else bureau.ledger.open_alarms()
+    if as_json:
+        _print_json([answers.alarm_line(alarm) for alarm in alarms])
+        return
+    for alarm in alarms:
+        out.print(f"{alarm.id}  {shown(alarm_sentence(alarm))}", markup=False)
+        for page in alarm.newest:
+            out.print(shown(f"    {page.order}, {page.batch}, page {page.number}: {page.what}"), markup=False)
+        if alarm.seen_at is not None:
+            out.print(shown(f"    {alarm.seen_by}: {alarm.said}"), markup=False)
+    if not alarms:
+        out.print("No alarm was seen yet." if seen else "No alarm is open.")
+
+
+@alarms_app.command("seen")
+def alarms_seen(
+    alarm_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)],
+    said: Annotated[
+        str, typer.Option(help="What you found or did; it is kept with your name.", callback=_no_empty_why)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say that an alarm has been seen to; pages that are dropped from now on raise a new one."""
+    with _bureau() as bureau:
+        bureau.ledger.note_seen(alarm_id, who=_who(), said=said)
+    if as_json:
+        _print_json({"id": alarm_id, "outcome": "seen"})
+    else:
+        out.print(f"{alarm_id}: seen")
 
 
 @film_app.command("plan")

@@ -25,6 +25,7 @@ from pipeline.ledger.lookups import Lookups
 from pipeline.ledger.people import People
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
+from pipeline.ledger.settling import SettlingDeliveries
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
     PAGE_TASKS,
@@ -78,7 +79,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Alarms, Lookups, People, History):
+class Ledger(Recounts, Alarms, Lookups, People, SettlingDeliveries, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------

@@ -399,7 +399,7 @@ alarm_pages = Table(
 settling = Table(
     "settling",
     metadata,
-    Column("path", Text, primary_key=True),
+    Column("key", String(64), primary_key=True),
     Column("name", Text, nullable=False),
     Column("order_number", String(60)),
     Column("files", Integer, nullable=False),

@@ -55,7 +55,7 @@ def upgrade() -> None:
     op.create_index("ix_alarm_pages_alarm", "alarm_pages", ["alarm_id", "id"])
     op.create_table(
         "settling",
-        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("order_number", sa.String(length=60), nullable=True),
         sa.Column("files", sa.Integer(), nullable=False),
@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("changed_ms", sa.BigInteger(), nullable=False),
         sa.Column("asked", sa.String(length=8), server_default="", nullable=False),
         sa.Column("asked_by", sa.Text(), server_default="", nullable=False),
-        sa.PrimaryKeyConstraint("path", name=op.f("pk_settling")),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_settling")),
     )
 
 
