@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, FastAPI, Form, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,10 +17,11 @@ from console.hold_words import HoldWords, hold_words
 from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show, templates
 from pipeline.audit import scan_picture
 from pipeline.bureau import Bureau
-from pipeline.ledger import HeldNoLonger
+from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger
 from pipeline.ledger.reports import HeldGroup
 from pipeline.model import Hold, Role, TaskId
-from pipeline.review import CannotDecide, Decision, decide, decisions
+from pipeline.rescan_sheets import write_rescan_sheets
+from pipeline.review import CannotDecide, Decision, decide, decisions, hold_with_id
 from stages.errors import Refusal
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ Code = Annotated[str, Query(max_length=40)]
 OrderNumber = Annotated[str, Query(max_length=60)]
 After = Annotated[int, Query(ge=0, le=MOST_ID)]
 Chosen = Annotated[Decision, Form()]
+PrintIds = Annotated[list[int], Query(min_length=1, max_length=HOLDS_A_SCREEN)]
 Ids = Annotated[list[int], Form(max_length=HOLDS_A_SCREEN, default_factory=list)]
 
 
@@ -96,6 +98,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             holds=shown,
             more_after=shown[-1].id if len(holds) > len(shown) else None,
             choices=_choices(shown, session.user.role),
+            may_print=code == AWAITING_RESCAN and Decision.RESCAN in MAY_DECIDE[session.user.role],
             means=MEANS,
         )
 
@@ -113,6 +116,22 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         finally:
             drawing.release()
         return Response(data, media_type="image/jpeg")
+
+    @router.get("/held/rescan-sheet")
+    def rescan_sheets(request: Request, ids: PrintIds) -> Response:
+        session = door.one_of(request, SEES_HELD)
+        if Decision.RESCAN not in MAY_DECIDE[session.user.role]:
+            raise NotAllowed(f"To print rescan sheets is not for you; you are signed in as {session.user.role}.")
+        try:
+            holds = [hold_with_id(bureau, one) if 0 < one <= MOST_ID else _none(one) for one in dict.fromkeys(ids)]
+            with bureau.scratch() as folder, drawing:
+                pdf = folder / "sheets.pdf"
+                write_rescan_sheets(bureau, holds, pdf)
+                data = pdf.read_bytes()
+        except CannotDecide as error:
+            return show(request, bureau, "not_there.html", status=409, session=session, said=str(error))
+        headers = {"content-disposition": 'inline; filename="rescan-sheets.pdf"'}
+        return Response(data, media_type="application/pdf", headers=headers)
 
     @router.post("/held")
     def decided(request: Request, form_token: Text, code: Text, decision: Chosen, ids: Ids, why: Text = "") -> Response:
@@ -138,6 +157,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             decision=decision,
             said=said,
             outcomes=outcomes,
+            to_print=[one.id for one in outcomes if one.done and decision is Decision.RESCAN],
         )
 
     @router.get("/orders/{number}/history.csv")
@@ -156,6 +176,10 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 def printable(text: str) -> str:
     """Text from outside without signs that steer a screen or cannot be stored."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _none(hold_id: int) -> NoReturn:
+    raise CannotDecide(f"Nothing with number {hold_id} is held.")
 
 
 def _outcome(bureau: Bureau, hold_id: int, code: str, decision: Decision, who: str, why: str) -> Outcome:

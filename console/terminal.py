@@ -55,6 +55,7 @@ from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
+from pipeline.rescan_sheets import write_rescan_sheets
 from pipeline.settings import EMBEDDED, Settings
 from pipeline.statement import ChargedDelivery, deliveries_of_month
 from pipeline.tasks import do_task
@@ -600,6 +601,31 @@ def held_rescan(
         raise FileNotFoundError(f"There is no file {scan}")
     with _decision(hold_id, "replaced by the rescan", as_json) as (bureau, hold):
         review.rescan(bureau, hold, scan, who=_who(), why=why)
+
+
+@held_app.command("rescan-sheet")
+def held_rescan_sheet(
+    ids: Annotated[list[str], typer.Argument(metavar="ID... OUT.pdf", help="Numbers of held pages, then the PDF.")],
+    why: Annotated[
+        str, typer.Option("--why", help="Ask for the rescans with this reason; without it they wait for one already.")
+    ] = "",
+) -> None:
+    """Print a sheet for each held page, to be scanned in front of its paper."""
+    *numbers, target = ids
+    if not numbers or not target.lower().endswith(".pdf") or not all(_is_id(number) for number in numbers):
+        raise typer.BadParameter("name at least one number of platen held list and, last, the PDF to write")
+    with _bureau() as bureau:
+        holds = [review.hold_with_id(bureau, int(number)) for number in dict.fromkeys(numbers)]
+        if why.strip():
+            for hold in holds:
+                review.ask_for_rescan(bureau, hold, who=_who(), why=why)
+            holds = [review.hold_with_id(bureau, hold.id) for hold in holds]
+        write_rescan_sheets(bureau, holds, Path(target))
+        out.print(f"{target}: {len(holds)} rescan sheets", markup=False)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < len(str(MOST_ID))
 
 
 @alarms_app.command("list")

@@ -71,6 +71,8 @@ class DocumentRules(_Rules):
 
     def exclusion_of(self, readings: Readings) -> Exclusion | None:
         """Why a prepared page is no page to deliver, if so."""
+        if readings.get("separators.rescan_hold"):
+            return Exclusion.SEPARATOR
         if readings.get("separators.ticket") or (self.separators and readings.get("separators.separator")):
             return Exclusion.SEPARATOR
         if self.codes_in_doubt == "separator" and self.separators and readings.get("separators.doubt"):
@@ -85,6 +87,11 @@ class DocumentRules(_Rules):
 
     def doubt_in(self, readings: Readings) -> str:
         """Why a person must say what a prepared page is; empty if it is clear."""
+        if hold := readings.get("separators.rescan_hold"):
+            return (
+                f"a rescan sheet (of hold {hold}) among other papers. Scan the sheet and its paper alone, and drop "
+                "them; released, the sheet is left out here and the paper behind it stays a page of this batch"
+            )
         if self.codes_in_doubt == "ask" and self.separators and (doubt := readings.get("separators.doubt")):
             return str(doubt)
         titles = self.titles_in(readings)

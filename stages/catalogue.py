@@ -54,7 +54,7 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("deskew", 3, deskew.deskew, deskew.Settings, moves_pixels=True),
         Stage("dewarp", 1, dewarp.dewarp, dewarp.Settings, moves_pixels=True),
         Stage("holes", 2, holes.holes, holes.Settings),
-        Stage("separators", 2, separators.separators, separators.Settings),
+        Stage("separators", 3, separators.separators, separators.Settings),
         Stage("blank", 5, blank.blank, blank.Settings),
         Stage("quality", 3, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),

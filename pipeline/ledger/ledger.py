@@ -777,18 +777,35 @@ class Ledger(Recounts, Alarms, Lookups, People, SettlingDeliveries, History):
                 _decided(c, hold, "rescan asked for", who, why)
             return changed == 1
 
-    def record_rescan(self, task: Task, hold: Hold, file: str, source: Sha256, *, who: str) -> PageId:
-        """A delivery was the new scan that a held page waits for: it takes the page's place.
+    def record_rescans(
+        self,
+        task: Task,
+        replacements: Sequence[tuple[Hold, ReceivedPage]],
+        delivery: Delivery,
+        order_number: str,
+        *,
+        who: str,
+        left_out: Sequence[str] = (),
+    ) -> None:
+        """A delivery was the new scans that held pages of an order wait for: they take their places, all or none.
+
+        `left_out` are the blank sides that came along.
 
         Raises:
-            HeldNoLonger: the page waits for no scan any more.
+            HeldNoLonger: one of the pages waits for no scan any more.
             Fenced: the attempt was taken away.
         """
-        if hold.page_id is None:
-            raise ValueError("only a page can be replaced")
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.DONE)
-            return _replace_page(c, hold.page_id, file, source, who=who, why="the rescan that was asked for")
+            c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order_number))
+            for hold, page in sorted(replacements, key=lambda one: one[0].id):
+                if hold.page_id is None:
+                    raise ValueError("only a page can be replaced")
+                _replace_page(c, hold.page_id, page, who=who, why="the rescan that was asked for")
+            add_event(
+                c, _order_id(c, order_number), f"delivery {delivery.id}", "rescans taken", who, "done",
+                name=delivery.name, pages=len(replacements), left_out=list(left_out),
+            )  # fmt: skip
 
     def replace_page(self, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
         """Put a rescan in the place of a held page; the old one stays in the records as `rescan`.
@@ -797,7 +814,8 @@ class Ledger(Recounts, Alarms, Lookups, People, SettlingDeliveries, History):
             HeldNoLonger: the page is held no longer; it is being worked on, or another scan was quicker.
         """
         with self.write() as c:
-            return _replace_page(c, page_id, file, source, who=who, why=why)
+            page = ReceivedPage(file=file, index_in_file=0, pages_in_file=1, source=source)
+            return _replace_page(c, page_id, page, who=who, why=why)
 
     def _when_held(self, c: Connection, task: Task, scanner: str = "", alarms: Sequence[PageAlarm] = ()) -> None:
         if task.kind in PAGE_TASKS:
@@ -828,7 +846,7 @@ def _free_number(c: Connection, year: int) -> str:
             return number
 
 
-def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
+def _replace_page(c: Connection, page_id: PageId, page: ReceivedPage, *, who: str, why: str) -> PageId:
     dropped = c.execute(
         update(t.tasks)
         .where(
@@ -849,10 +867,10 @@ def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, 
             batch_id=old.batch_id,
             sequence=old.sequence,
             revision=old.revision + 1,
-            file=file,
-            index_in_file=0,
-            pages_in_file=1,
-            source=source,
+            file=page.file,
+            index_in_file=page.index_in_file,
+            pages_in_file=page.pages_in_file,
+            source=page.source,
             settled=True,
             document_id=old.document_id,
             page_in_document=old.page_in_document,
@@ -866,7 +884,7 @@ def _replace_page(c: Connection, page_id: PageId, file: str, source: Sha256, *, 
     )
     add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
     add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why)
-    add_event(c, old.order_id, f"page {new_id}", "received", who, "done", instead_of=page_id, source=source)
+    add_event(c, old.order_id, f"page {new_id}", "received", who, "done", instead_of=page_id, source=page.source)
     return PageId(new_id)
 
 
