@@ -8,12 +8,14 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from console.alarm_words import alarm_sentence
 from pipeline.backup import BackedUp
 from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.convert_files import Converted
 from pipeline.intake import was_taken
 from pipeline.ledger import PackageLink
+from pipeline.ledger.alarms import Alarm
 from pipeline.ledger.history import HistoryLine
 from pipeline.ledger.lookups import BatchLook, UploadLook
 from pipeline.ledger.lots import Lot, LotPage, QualityFigures, QualityLine
@@ -280,6 +282,7 @@ def floor_answer(floor: FloorReport) -> dict[str, Any]:
     return {
         "kinds": {kind.value: dict(states) for kind, states in floor.kinds.items()},
         "pages_per_minute": floor.pages_per_minute,
+        "alarms": {kind.value: n for kind, n in floor.alarms.items()},
         "orders": [
             {
                 "number": order.number,
@@ -290,6 +293,28 @@ def floor_answer(floor: FloorReport) -> dict[str, Any]:
             }
             for order in floor.orders
         ],
+    }
+
+
+def alarm_line(alarm: Alarm) -> dict[str, Any]:
+    """One alarm about scans."""
+    return {
+        "id": alarm.id,
+        "kind": alarm.kind.value,
+        "scanner": alarm.scanner,
+        "order": alarm.order,
+        "batch": alarm.batch,
+        "pages": alarm.pages,
+        "sentence": alarm_sentence(alarm),
+        "first": alarm.first_at.isoformat(),
+        "last": alarm.last_at.isoformat(),
+        "newest_pages": [
+            {"order": page.order, "batch": page.batch, "page_number": page.number, "what": page.what}
+            for page in alarm.newest
+        ],
+        "seen": None if alarm.seen_at is None else alarm.seen_at.isoformat(),
+        "seen_by": alarm.seen_by,
+        "said": alarm.said,
     }
 
 

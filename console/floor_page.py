@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
+from console.alarm_words import alarm_sentence
 from pipeline.bureau import Bureau
+from pipeline.ledger.alarms import Alarm
+from pipeline.ledger.settling import Asked, SettlingLook
 from pipeline.ledger.standing import Backlog, FloorReport
 from pipeline.model import TaskKind
 
 FRESH_S = 1.0  # how old a look may be that another browser is shown too
 MOST_ORDERS = 100  # on one screen
 OLD_SCAN_S = 60.0
+SCAN_ALARMS = 3  # told on the floor itself
+MOST_SETTLING = 20
 KINDS = {
     TaskKind.RECEIVE_BATCH: "Receive batches",
     TaskKind.PREPARE_PAGE: "Prepare pages",
@@ -77,13 +82,30 @@ class RateLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettlingLine:
+    """One delivery that lies in the inbox and is not taken in yet; `choices` are what may be said about it."""
+
+    key: str
+    name: str
+    order: str
+    files: str
+    size: str
+    standing: str
+    choices: Sequence[tuple[str, str]]  # value and words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FloorPage:
     """All that the screen shows."""
 
     now: str
     alarms: Sequence[str]
+    scan_alarms: Sequence[str]
+    more_scan_alarms: int
     tiles: Sequence[Tile]
     rate: RateLine
+    settling: Sequence[SettlingLine]
+    more_settling: int
     orders: Sequence[OrderLine]
     more_orders: int
     kinds: Sequence[KindLine]
@@ -104,16 +126,41 @@ class FloorLook:
             if self._page is None or time.monotonic() >= self._until:
                 floor = self._bureau.ledger.floor()
                 usage = shutil.disk_usage(self._bureau.settings.home)
-                self._page = floor_page(floor, datetime.now(UTC), free_bytes=usage.free, disk_bytes=usage.total)
+                scans = self._bureau.ledger.open_alarms(limit=SCAN_ALARMS) if floor.alarms else []
+                self._page = floor_page(
+                    floor,
+                    datetime.now(UTC),
+                    free_bytes=usage.free,
+                    disk_bytes=usage.total,
+                    scans=scans,
+                    settling=self._bureau.ledger.settling(limit=MOST_SETTLING),
+                    settling_in_all=self._bureau.ledger.count_settling(),
+                )
                 self._until = time.monotonic() + FRESH_S
             return self._page
 
+    def forget(self) -> None:
+        """Somebody has changed what it shows: look anew."""
+        with self._lock:
+            self._page = None
 
-def floor_page(floor: FloorReport, now: datetime, *, free_bytes: int, disk_bytes: int) -> FloorPage:
-    """The screen of a floor."""
+
+def floor_page(
+    floor: FloorReport,
+    now: datetime,
+    *,
+    free_bytes: int,
+    disk_bytes: int,
+    scans: Sequence[Alarm] = (),
+    settling: Sequence[SettlingLook] = (),
+    settling_in_all: int = 0,
+) -> FloorPage:
+    """The screen of a floor; `scans` are some of the open alarms about scans, `settling` some of what settles."""
     return FloorPage(
         now=f"{now:%Y-%m-%d %H:%M:%S} UTC",
         alarms=floor.faults,
+        scan_alarms=[alarm_sentence(alarm) for alarm in scans],
+        more_scan_alarms=sum(floor.alarms.values()) - len(scans),
         tiles=(
             Tile(
                 name="Pages a minute",
@@ -127,6 +174,8 @@ def floor_page(floor: FloorReport, now: datetime, *, free_bytes: int, disk_bytes
             _inbox(floor, now),
         ),
         rate=rate_line(floor.pages_by_minute),
+        settling=[_settling(one, now) for one in settling],
+        more_settling=settling_in_all - len(settling),
         orders=[_order(order, now) for order in sorted(floor.orders, key=_urgency)[:MOST_ORDERS]],
         more_orders=max(0, len(floor.orders) - MOST_ORDERS),
         kinds=[
@@ -195,6 +244,25 @@ def _inbox(floor: FloorReport, now: datetime) -> Tile:
         return Tile(name="Inbox", value="–", more="never looked at", warns=True)
     ago_s = max(0.0, (now - floor.last_scan).total_seconds())
     return Tile(name="Inbox", value=_span(ago_s), more="since it was looked at", warns=ago_s > OLD_SCAN_S)
+
+
+def _settling(one: SettlingLook, now: datetime) -> SettlingLine:
+    quiet_s = max(0.0, (now - one.changed_at).total_seconds())
+    standing = {
+        Asked.NOTHING: f"settling: unchanged for {_span(quiet_s)}",
+        Asked.START: f"starts at the next look, {one.asked_by} says",
+        Asked.WAIT: f"waits, {one.asked_by} says",
+    }[one.asked]
+    choices = {Asked.START: "Start now", Asked.WAIT: "Wait"}
+    return SettlingLine(
+        key=one.key,
+        name=one.name,
+        order=one.order_number or "by its ticket",
+        files=_count(one.files),
+        size=f"{one.size_bytes / 1e6:,.1f} MB",
+        standing=standing,
+        choices=[(asked.value, words) for asked, words in choices.items() if asked is not one.asked],
+    )
 
 
 def _urgency(order: Backlog) -> tuple[bool, date, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
 
@@ -12,10 +13,11 @@ from console.hold_words import HoldWords, hold_words
 from console.signing_in import SEES_HELD, Doorkeeper, NotAllowed, Text, check_form, show
 from console.words import typed
 from pipeline.bureau import Bureau
-from pipeline.ledger import HeldNoLonger
+from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger
 from pipeline.ledger.reports import HeldGroup
 from pipeline.model import Hold, Role, TaskId
-from pipeline.review import CannotDecide, Decision, decide, decisions
+from pipeline.rescan_sheets import write_rescan_sheets
+from pipeline.review import CannotDecide, Decision, decide, decisions, hold_with_id
 
 MAY_DECIDE: Mapping[Role, frozenset[Decision]] = {
     Role.OPERATOR: frozenset({Decision.RETRY, Decision.RESCAN}),
@@ -36,6 +38,7 @@ Code = Annotated[str, Query(max_length=40)]
 OrderNumber = Annotated[str, Query(max_length=60)]
 After = Annotated[int, Query(ge=0, le=MOST_ID)]
 Chosen = Annotated[Decision, Form()]
+PrintIds = Annotated[list[int], Query(min_length=1, max_length=HOLDS_A_SCREEN)]
 Ids = Annotated[list[int], Form(max_length=HOLDS_A_SCREEN, default_factory=list)]
 
 
@@ -62,6 +65,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the pages of what is held."""
     router = APIRouter()
     words = hold_words()
+    printing = threading.Semaphore(1)  # the floor's work goes before somebody's paper
 
     @router.get("/held")
     def held(request: Request, code: Code = "", order: OrderNumber = "", after: After = 0) -> Response:
@@ -83,8 +87,25 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             holds=those,
             more_after=those[-1].id if len(holds) > len(those) else None,
             choices=_choices(those, session.user.role),
+            may_print=code == AWAITING_RESCAN and Decision.RESCAN in MAY_DECIDE[session.user.role],
             means=MEANS,
         )
+
+    @router.get("/held/rescan-sheet")
+    def rescan_sheets(request: Request, ids: PrintIds) -> Response:
+        session = door.one_of(request, SEES_HELD)
+        if Decision.RESCAN not in MAY_DECIDE[session.user.role]:
+            raise NotAllowed(f"To print rescan sheets is not for you; you are signed in as {session.user.role}.")
+        try:
+            holds = [hold_with_id(bureau, one) if 0 < one <= MOST_ID else _none(one) for one in dict.fromkeys(ids)]
+            with bureau.scratch() as folder, printing:
+                pdf = folder / "sheets.pdf"
+                write_rescan_sheets(bureau, holds, pdf)
+                data = pdf.read_bytes()
+        except CannotDecide as error:
+            return show(request, bureau, "not_there.html", status=409, session=session, said=str(error))
+        headers = {"content-disposition": 'inline; filename="rescan-sheets.pdf"'}
+        return Response(data, media_type="application/pdf", headers=headers)
 
     @router.post("/held")
     def decided(request: Request, form_token: Text, code: Text, decision: Chosen, ids: Ids, why: Text = "") -> Response:
@@ -110,9 +131,14 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             decision=decision,
             said=said,
             outcomes=outcomes,
+            to_print=[one.id for one in outcomes if one.done and decision is Decision.RESCAN],
         )
 
     app.include_router(router)
+
+
+def _none(hold_id: int) -> NoReturn:
+    raise CannotDecide(f"Nothing with number {hold_id} is held.")
 
 
 def _outcome(bureau: Bureau, hold_id: int, code: str, decision: Decision, who: str, why: str) -> Outcome:

@@ -108,6 +108,10 @@ def _work(floor: FloorReport) -> Iterator[Family]:
     for (kind, code), count in floor.held.items():
         held.add_metric([kind.value, code], count)
     yield held
+    alarms = GaugeMetricFamily(f"{PREFIX}scan_alarms", "Alarms about scans that nobody has seen.", labels=["kind"])
+    for alarm_kind, count in floor.alarms.items():
+        alarms.add_metric([alarm_kind.value], count)
+    yield alarms
     remaining = GaugeMetricFamily(
         f"{PREFIX}work_order_pages_remaining",
         "Pages of an undelivered order that are still worked on.",

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from console import answers
+from console.alarm_words import alarm_sentence
 from console.doctor import examined
 from console.history_file import history_csv, history_lines
 from console.premis_file import premis_xml
@@ -45,6 +46,7 @@ from pipeline.intake import LONGEST_OPERATOR, ticket_for, was_taken
 from pipeline.ledger import (
     HeldNoLonger,
     LedgerUnusable,
+    NoSuchAlarm,
     NoSuchLink,
     NoSuchToken,
     NoSuchUser,
@@ -62,6 +64,7 @@ from pipeline.package_links import MOST_DAYS, USUAL_DAYS, BadLink, link_address,
 from pipeline.packaging import write_sheet_pdf
 from pipeline.profile import BadProfile, Profile, load_profile, load_profiles
 from pipeline.quality_control import CannotLook, say_defect, say_good
+from pipeline.rescan_sheets import write_rescan_sheets
 from pipeline.settings import EMBEDDED, Settings
 from pipeline.statement import ChargedDelivery, deliveries_of_month
 from pipeline.tasks import do_task
@@ -85,6 +88,7 @@ app = typer.Typer(
 )
 order_app = typer.Typer(no_args_is_help=True, help="Work orders.")
 held_app = typer.Typer(no_args_is_help=True, help="What waits for a person.")
+alarms_app = typer.Typer(no_args_is_help=True, help="What is the matter at the scanners.")
 page_app = typer.Typer(no_args_is_help=True, help="Single pages.")
 qc_app = typer.Typer(no_args_is_help=True, help="Quality control.")
 film_app = typer.Typer(no_args_is_help=True, help="Microfilm.")
@@ -95,6 +99,7 @@ link_app = typer.Typer(no_args_is_help=True, help="Links by which an agency gets
 bill_app = typer.Typer(no_args_is_help=True, help="What was charged.")
 app.add_typer(order_app, name="order")
 app.add_typer(held_app, name="held")
+app.add_typer(alarms_app, name="alarms")
 app.add_typer(page_app, name="page")
 app.add_typer(qc_app, name="qc")
 app.add_typer(film_app, name="film")
@@ -128,7 +133,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, NoSuchToken, NoSuchLink, UserExists, CannotLook, NotToBeLookedAt, PackageDamaged,
+        NoSuchUser, NoSuchToken, NoSuchLink, NoSuchAlarm, UserExists, CannotLook, NotToBeLookedAt, PackageDamaged,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -685,6 +690,69 @@ def qc_figures(
     with _bureau() as bureau:
         figures = bureau.ledger.quality_figures(datetime.now(UTC) - timedelta(days=days))
     _print_json(answers.quality_answer(figures))
+
+
+@held_app.command("rescan-sheet")
+def held_rescan_sheet(
+    ids: Annotated[list[str], typer.Argument(metavar="ID... OUT.pdf", help="Numbers of held pages, then the PDF.")],
+    why: Annotated[
+        str, typer.Option("--why", help="Ask for the rescans with this reason; without it they wait for one already.")
+    ] = "",
+) -> None:
+    """Print a sheet for each held page, to be scanned in front of its paper."""
+    *numbers, target = ids
+    if not numbers or not target.lower().endswith(".pdf") or not all(_is_id(number) for number in numbers):
+        raise typer.BadParameter("name at least one number of platen held list and, last, the PDF to write")
+    with _bureau() as bureau:
+        holds = [review.hold_with_id(bureau, int(number)) for number in dict.fromkeys(numbers)]
+        if why.strip():
+            for hold in holds:
+                review.ask_for_rescan(bureau, hold, who=_who(), why=why)
+            holds = [review.hold_with_id(bureau, hold.id) for hold in holds]
+        write_rescan_sheets(bureau, holds, Path(target))
+        out.print(f"{target}: {len(holds)} rescan sheets", markup=False)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < len(str(MOST_ID))
+
+
+@alarms_app.command("list")
+def alarms_list(
+    seen: Annotated[bool, typer.Option("--seen", help="Those that were seen, or went by, instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Alarms about scans that nobody has seen, by scanner."""
+    with _bureau() as bureau:
+        alarms = bureau.ledger.seen_alarms() if seen else bureau.ledger.open_alarms()
+    if as_json:
+        _print_json([answers.alarm_line(alarm) for alarm in alarms])
+        return
+    for alarm in alarms:
+        out.print(f"{alarm.id}  {shown(alarm_sentence(alarm))}", markup=False)
+        for page in alarm.newest:
+            out.print(shown(f"    {page.order}, {page.batch}, page {page.number}: {page.what}"), markup=False)
+        if alarm.seen_at is not None:
+            out.print(shown(f"    {alarm.seen_by}: {alarm.said}"), markup=False)
+    if not alarms:
+        out.print("No alarm was seen yet." if seen else "No alarm is open.")
+
+
+@alarms_app.command("seen")
+def alarms_seen(
+    alarm_id: Annotated[int, typer.Argument(metavar="ID", max=MOST_ID)],
+    said: Annotated[
+        str, typer.Option(help="What you found or did; it is kept with your name.", callback=_no_empty_why)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say that an alarm has been seen to; pages that are dropped from now on raise a new one."""
+    with _bureau() as bureau:
+        bureau.ledger.note_seen(alarm_id, who=_who(), said=said)
+    if as_json:
+        _print_json({"id": alarm_id, "outcome": "seen"})
+    else:
+        out.print(f"{alarm_id}: seen")
 
 
 @film_app.command("plan")

@@ -11,16 +11,18 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Form, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console.alarms_page import add_alarms
 from console.api import PLACE as API_PLACE
 from console.api import create_api
 from console.floor_page import FloorLook
@@ -32,8 +34,20 @@ from console.orders import add_orders
 from console.packages import add_packages
 from console.pages import add_pages
 from console.quality_pages import add_quality
-from console.signing_in import SEES_FLOOR, Doorkeeper, add_signing_in, show, templates
+from console.signing_in import (
+    SEES_FLOOR,
+    Doorkeeper,
+    NotAllowed,
+    Text,
+    add_signing_in,
+    check_form,
+    show,
+    templates,
+)
 from pipeline.bureau import Bureau
+from pipeline.ledger import Session
+from pipeline.ledger.settling import Asked, NotSettling
+from pipeline.model import Role
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +62,7 @@ SECURITY_HEADERS = {
 LOCAL = frozenset({"127.0.0.1", "::1"})
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
 STATIC = Path(__file__).parent / "static"
+MAY_START = frozenset({Role.OPERATOR, Role.SUPERVISOR})
 LIVE_S = 2.0  # between two looks at the floor that a browser is sent
 STOP_LOOK_S = 0.25
 STOP_S = 5  # for answers under way when the server stops
@@ -70,6 +85,7 @@ def create_app(bureau: Bureau) -> FastAPI:
     door = Doorkeeper(bureau)
     add_signing_in(app, bureau, door)
     _add_floor(app, bureau, door)
+    add_alarms(app, bureau, door)
     add_held(app, bureau, door)
     add_orders(app, bureau, door)
     add_histories(app, bureau, door)
@@ -103,7 +119,20 @@ def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     @app.get("/")
     def floor(request: Request) -> Response:
         session = door.one_of(request, SEES_FLOOR)
-        return show(request, bureau, "floor.html", session=session, here="floor", floor=look.page())
+        return show(request, bureau, "floor.html", here="floor", floor=look.page(), **_of(session))
+
+    @app.post("/settling")
+    def settling(request: Request, form_token: Text, key: Text, asked: Annotated[Asked, Form()]) -> Response:
+        session = door.one_of(request, SEES_FLOOR)
+        check_form(session, form_token)
+        if session.user.role not in MAY_START:
+            raise NotAllowed(f"Operators and supervisors say when; you are signed in as {session.user.role}.")
+        try:
+            bureau.ledger.ask_settling(key, asked, who=session.user.name)
+        except NotSettling as error:
+            return show(request, bureau, "not_there.html", status=409, session=session, said=str(error))
+        look.forget()
+        return RedirectResponse("/", 303)
 
     @app.get("/floor/events")
     def floor_events(request: Request) -> Response:
@@ -111,9 +140,10 @@ def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
         def fragment() -> str | None:
             """The part of the page that changes; None when who asked is signed in no more."""
-            if door.session(request) is None:
+            session = door.session(request)
+            if session is None:
                 return None
-            return templates.get_template("_floor.html").render(floor=look.page())
+            return templates.get_template("_floor.html").render(floor=look.page(), **_of(session))
 
         async def events() -> AsyncIterator[str]:
             while not app.state.stopping.is_set():
@@ -128,6 +158,11 @@ def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
                     await asyncio.sleep(STOP_LOOK_S)
 
         return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def _of(session: Session) -> dict[str, Any]:
+    """What the floor shows of whoever looks at it."""
+    return {"session": session, "may_start": session.user.role in MAY_START}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
+from pipeline.alarms import batch_alarms, scanner_of
 from pipeline.bureau import Bureau
 from pipeline.model import BatchId, Exclusion, Page, PageId, PlannedDocument, Task
 from pipeline.profile import DocumentRules
@@ -147,6 +148,7 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
     doubts = parting_doubts(received, profile.documents, proven_blank=proven)
     if doubts and PartingInDoubt.code not in waived:
         raise PartingInDoubt(doubts)
+    alarms = batch_alarms(pages, profile.alarms, profile.documents)
     documents, exclusions = planned_documents(received, profile.documents, batch_name=batch.name, proven_blank=proven)
     bureau.ledger.record_assembled(
         task,
@@ -156,6 +158,7 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
         who=who,
         reads_text=profile.reads_text(order.services),
         inspection=profile.qc.inspection,
+        alarms=[(page.id, scanner_of(page.readings), found) for page in pages if (found := alarms.get(page.id))],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipeline.alarms import prepared_alarms, recognized_alarms, scanner_of
 from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.measures import STAGE_SECONDS
@@ -40,6 +41,8 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
         who=who,
         late_exclusion=profile.documents.exclusion_of(prepared.readings),
         reads_text=profile.reads_text(order.services),
+        scanner=scanner_of(prepared.readings),
+        alarms=prepared_alarms(prepared.readings, profile.alarms),
     )
 
 
@@ -71,6 +74,8 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
         text.mean_confidence,
         recognized.readings,
         who=who,
+        scanner=scanner_of(page.readings),
+        alarms=recognized_alarms(recognized.readings, profile.alarms),
     )
 
 

@@ -10,19 +10,19 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from pipeline.alarms import received_alarms
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
-from pipeline.page_work import ticket_on
+from pipeline.rescans import WrongRescans, is_rescan_sheet, rescans_in, sheet_of
 from pipeline.store import NoPlainFile, fsync_path
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
-from stages.read import Settings as ReadSettings
 from stages.read import page_count
 from stages.sheets import Ticket, ticket_sheet
 
@@ -145,12 +145,17 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
             _receive_rescan(bureau, task, delivery, place, rescan, who=who)
             return
         files = _delivered_files(bureau, place)
-        order = _order_of(bureau, delivery, files[0])
         pages = _pages(bureau, files)
+        if len(pages) > 1 and is_rescan_sheet(bureau, pages[0]):
+            _receive_rescans(bureau, task, delivery, pages, who=who)
+            return
+        order = _order_of(bureau, delivery, pages[0])
         try:
             operator = delivery.operator or operator_named_in(place)
             kept = replace(delivery, name=keepable(delivery.name), operator=operator)
-            batch = bureau.ledger.record_received(task, order.id, kept, batch_digest(files), pages, who=who)
+            batch = bureau.ledger.record_received(
+                task, order.id, kept, batch_digest(files), pages, who=who, alarms=received_alarms(pages)
+            )
         except OrderNotOpen as error:
             raise RefusedDelivery(
                 f"{error} Reopen it (platen order reopen {order.number}), then drop this again."
@@ -277,10 +282,28 @@ def _receive_rescan(bureau: Bureau, task: Task, delivery: Delivery, place: Path,
     if (pages := rescan_pages(bureau, place)) != 1:
         raise RefusedDelivery(f"It has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
     try:
-        bureau.ledger.record_rescan(task, hold, keepable(delivery.name), bureau.store.put_file(place), who=who)
+        page = ReceivedPage(
+            file=keepable(delivery.name), index_in_file=0, pages_in_file=1, source=bureau.store.put_file(place)
+        )
+        bureau.ledger.record_rescans(task, [(hold, page)], delivery, delivery.order_number or "", who=who)
     except HeldNoLonger as error:
         raise RefusedDelivery(str(error)) from error
     log.info("delivery %d replaces the page of hold %d", delivery.id, hold_id)
+    clear_away(bureau, delivery.id, RESCAN_TAKEN, done=True)
+
+
+def _receive_rescans(
+    bureau: Bureau, task: Task, delivery: Delivery, pages: Sequence[ReceivedPage], *, who: str
+) -> None:
+    """Put the papers behind rescan sheets in the places of the pages that wait for them: all of them, or none."""
+    try:
+        rescans = rescans_in(bureau, pages, order_number=delivery.order_number)
+        bureau.ledger.record_rescans(
+            task, rescans.replacements, delivery, rescans.order_number, left_out=rescans.left_out, who=who
+        )
+    except (WrongRescans, HeldNoLonger) as error:
+        raise RefusedDelivery(str(error)) from error
+    log.info("delivery %d replaces %d pages", delivery.id, len(rescans.replacements))
     clear_away(bureau, delivery.id, RESCAN_TAKEN, done=True)
 
 
@@ -292,17 +315,14 @@ def rescan_pages(bureau: Bureau, scan: Path) -> int:
         return 1
 
 
-def _order_of(bureau: Bureau, delivery: Delivery, first: DeliveredFile) -> WorkOrder:
+def _order_of(bureau: Bureau, delivery: Delivery, first: ReceivedPage) -> WorkOrder:
     number = delivery.order_number
     if number is None:
         try:
-            with bureau.store.local([first.digest]) as files:
-                sheet = files[first.digest]
-                needs_bytes = bureau.sandbox.needs_of(sheet, 0, ReadSettings())
-                number = bureau.sandbox.call("Reading the ticket", ticket_on, sheet, needs_bytes=needs_bytes)
+            number = sheet_of(bureau, first).ticket
         except Refusal as refusal:
             raise RefusedDelivery(
-                f"It lies outside any order's folder, and its first sheet ({first.name}) cannot be read for a ticket: "
+                f"It lies outside any order's folder, and its first sheet ({first.file}) cannot be read for a ticket: "
                 f"{refusal.sentence}"
             ) from refusal
         if not number:

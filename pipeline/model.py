@@ -101,6 +101,23 @@ class Exclusion(StrEnum):
     WAIVED = "waived"
 
 
+class AlarmKind(StrEnum):
+    """What is the matter with scans, so that somebody should go to the scanner."""
+
+    SKEW = "skew"
+    CUT_EDGE = "cut-edge"
+    TOO_DARK = "too-dark"
+    TOO_LIGHT = "too-light"
+    BLUR = "blur"
+    HARD_TO_READ = "hard-to-read"
+    SIZE = "size"
+    STREAK = "streak"
+    BLANK_RUN = "blank-run"
+    SAME_TWICE = "same-twice"
+    UNREADABLE = "unreadable"
+    COUNT_OFF = "count-off"  # of an order; all others are of pages
+
+
 class TaskKind(StrEnum):
     """What can be due. The subject is the thing it is done to."""
 
@@ -333,6 +350,14 @@ def _number(readings: Readings, name: str) -> float:
     if not isinstance(value, (int, float)):
         raise LookupError(f"the page has no reading {name}: it has not been prepared")
     return float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAlarm:
+    """What is the matter with one page, and what was measured, as a clause: `turned by 9.5°`."""
+
+    kind: AlarmKind
+    what: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

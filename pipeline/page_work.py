@@ -14,6 +14,8 @@ from PIL import Image
 
 from pipeline.measures import timed
 from pipeline.profile import DeliveryRules, Profile, StageCall
+from stages.blank import Settings as BlankSettings
+from stages.blank import blank
 from stages.difference import before_and_after
 from stages.errors import RecognitionTimedOut, Refusal, ResolutionTooLow, WordsLost
 from stages.ink_ledger import settled
@@ -162,6 +164,16 @@ class SmallPictureJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HouseSheet:
+    """What a scan says of itself before anything is known of its order; empty and 0 where it says nothing."""
+
+    ticket: str  # order number
+    rescan_hold: int
+    rescan_order: str
+    is_blank: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertedPage:
     """A page that went into the PDF."""
 
@@ -187,7 +199,11 @@ def prepare_file(job: PrepareJob) -> Prepared:
     took_s: dict[str, float] = {}
     with timed(took_s, "read"):
         page = read_page(job.source, job.page_index, settings)
-    page, stages = _flow(page, job.calls, job.waived, took_s)
+    try:
+        page, stages = _flow(page, job.calls, job.waived, took_s)
+    except Refusal as refusal:
+        refusal.scanner = str(page.readings["read.scanner"])
+        raise
     with timed(took_s, "write"):
         file = write_page_file(
             page,
@@ -341,10 +357,16 @@ def write_small_picture(job: SmallPictureJob) -> None:
     image.save(job.out, format="WEBP", quality=SMALL_QUALITY)
 
 
-def ticket_on(path: Path) -> str:
-    """The order number that a ticket on the first page of a file names; empty when there is no ticket."""
-    page = separators(read_page(path, 0, ReadSettings()), SeparatorSettings())
-    return str(page.readings.get("separators.ticket") or "")
+def house_sheet(path: Path, page_index: int) -> HouseSheet:
+    """What a page says of itself if it is a ticket or a rescan sheet."""
+    page = separators(read_page(path, page_index, ReadSettings()), SeparatorSettings())
+    hold = page.readings["separators.rescan_hold"]
+    return HouseSheet(
+        ticket=str(page.readings["separators.ticket"]),
+        rescan_hold=hold if isinstance(hold, int) else 0,
+        rescan_order=str(page.readings["separators.rescan_order"]),
+        is_blank=blank(page, BlankSettings()).readings["blank.verdict"] == "blank",
+    )
 
 
 def places_of(reading: Reading) -> Places:

@@ -72,6 +72,8 @@ class DocumentRules(_Rules):
 
     def exclusion_of(self, readings: Readings) -> Exclusion | None:
         """Why a prepared page is no page to deliver, if so."""
+        if readings.get("separators.rescan_hold"):
+            return Exclusion.SEPARATOR
         if readings.get("separators.ticket") or (self.separators and readings.get("separators.separator")):
             return Exclusion.SEPARATOR
         if self.codes_in_doubt == "separator" and self.separators and readings.get("separators.doubt"):
@@ -86,6 +88,11 @@ class DocumentRules(_Rules):
 
     def doubt_in(self, readings: Readings) -> str:
         """Why a person must say what a prepared page is; empty if it is clear."""
+        if hold := readings.get("separators.rescan_hold"):
+            return (
+                f"a rescan sheet (of hold {hold}) among other papers. Scan the sheet and its paper alone, and drop "
+                "them; released, the sheet is left out here and the paper behind it stays a page of this batch"
+            )
         if self.codes_in_doubt == "ask" and self.separators and (doubt := readings.get("separators.doubt")):
             return str(doubt)
         titles = self.titles_in(readings)
@@ -201,6 +208,25 @@ class QcRules(_Rules):
         return f"{self.percent:g} % of the pages" if self.plan == "percent" else "every page"
 
 
+class AlarmRules(_Rules):
+    """From where on a page raises an alarm; the page itself goes on. None raises none for that.
+
+    The defaults leave ordinary pages alone, old and stained ones too: `python -m bench alarms` counts the others.
+    """
+
+    max_skew_deg: float | None = Field(5.0, gt=0, le=45)
+    cut_edge: bool = True
+    min_paper: float | None = Field(0.45, gt=0, le=1, description="level of the paper about the letters; 1: white")
+    max_black_fraction: float | None = Field(0.4, gt=0, le=1, description="of a bitonal page")
+    min_contrast: float | None = Field(0.15, gt=0, le=1, description="paper minus ink; 1: white and black")
+    max_blur_mm: float | None = Field(0.7, gt=0, description="width of the letters' edges")
+    min_confidence: float | None = Field(0.6, gt=0, le=1, description="mean confidence of a page's words")
+    doubtful_size: bool = True
+    streaks: bool = True
+    most_blank_in_a_row: int | None = Field(4, ge=1, description="sides; other sides of written sheets do not count")
+    same_twice: bool = True
+
+
 class BillingRules(_Rules):
     """Which rate card, unless the customer has one of their own."""
 
@@ -220,6 +246,7 @@ class _Document(_Rules):
     film: FilmSettings = FilmSettings()
     quality: QualityRules = QualityRules()
     qc: QcRules = QcRules()
+    alarms: AlarmRules = AlarmRules()
     billing: BillingRules = BillingRules()
 
 
@@ -254,6 +281,7 @@ class Profile:
     film: FilmSettings
     quality: QualityRules
     qc: QcRules
+    alarms: AlarmRules
     billing: BillingRules
 
     def reads_text(self, services: Collection[Service]) -> bool:
@@ -353,6 +381,7 @@ def profile_from_document(document: Mapping[str, Any], *, origin: str) -> Profil
         film=tables.film,
         quality=tables.quality,
         qc=tables.qc,
+        alarms=tables.alarms,
         billing=tables.billing,
     )
 

@@ -39,6 +39,9 @@ RELEASABLE = frozenset(
 )
 
 
+HELD_BECAUSE = "It was held because: "  # before the first reason in the sentence of a page that waits for a rescan
+
+
 class Decision(StrEnum):
     """What a person may say about something held."""
 
@@ -157,8 +160,10 @@ def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:
     if hold.code == AWAITING_RESCAN:
         return hold.sentence
     sentence = (
-        f"This page waits for a new scan. Drop it as inbox/{hold.order}/RESCAN-{hold.id}.tif (or .jpg, .png, .pdf), or "
-        f"name it: platen held rescan {hold.id} --scan FILE --why WHY. It was held because: {hold.sentence}"
+        f"This page waits for a new scan. Print its rescan sheet (platen held rescan-sheet {hold.id} OUT.pdf), lay it "
+        f"on the paper, scan both and drop the scan; or drop the paper's scan alone as inbox/{hold.order}/"
+        f"RESCAN-{hold.id}.tif (or .jpg, .png, .pdf), or name it: platen held rescan {hold.id} --scan FILE --why WHY. "
+        f"{HELD_BECAUSE}{hold.sentence}"
     )
     _check_counted(bureau.ledger.await_rescan(hold, sentence, who=who, why=why))
     return sentence

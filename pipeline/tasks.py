@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 
+from pipeline.alarms import held_alarms
 from pipeline.assemble import assemble_batch
 from pipeline.bureau import Bureau
 from pipeline.convert import prepare_page, recognize_page
@@ -15,7 +16,7 @@ from pipeline.intake import receive_delivery
 from pipeline.ledger import Fenced, subject_of
 from pipeline.logs import about
 from pipeline.measures import FENCED, STALE_HINTS
-from pipeline.model import Task, TaskId, TaskKind
+from pipeline.model import PAGE_TASKS, Task, TaskId, TaskKind
 from pipeline.packaging import deliver_order, package_document
 from pipeline.quality_control import draw_sample
 from pipeline.sandbox import Stopping
@@ -63,7 +64,14 @@ def _do_task(bureau: Bureau, task: Task, *, owner: str) -> None:
         try:
             VERBS[task.kind](bureau, task, who=owner)
         except Refusal as refusal:
-            bureau.ledger.hold(task, refusal.code, refusal.sentence, who=owner)
+            bureau.ledger.hold(
+                task,
+                refusal.code,
+                refusal.sentence,
+                who=owner,
+                scanner=refusal.scanner,
+                alarms=held_alarms(refusal) if task.kind in PAGE_TASKS else (),
+            )
             log.info("%s %d held: %s", task.kind, task.subject_id, refusal.code)
         except (Fenced, Stopping):
             raise

@@ -75,7 +75,7 @@ def proved_blank(page: Mapping[str, Reading], other_side: Mapping[str, Reading])
         return False
     if other_side.get("blank.verdict") != "content":
         return False
-    marks, ink = (_unpacked(side.get("blank.ink_map")) for side in (page, other_side))
+    marks, ink = (unpacked(side.get("blank.ink_map")) for side in (page, other_side))
     if marks is None or ink is None or ink.max() < LEAST_PRINT_DEPTH:
         return False
     fine = _enlarged(marks)
@@ -89,7 +89,8 @@ def proved_blank(page: Mapping[str, Reading], other_side: Mapping[str, Reading])
     return False
 
 
-def _unpacked(text: Reading) -> Levels | None:
+def unpacked(text: Reading) -> Levels | None:
+    """The depth of the ink on the grid of an `ink_map`; None where a page left none."""
     if not isinstance(text, str) or not text:
         return None
     packed = zlib.decompress(base64.b85decode(text))

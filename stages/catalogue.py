@@ -30,8 +30,8 @@ from stages.settings import StageSettings
 class Stage:
     """A step that takes a page and gives a page.
 
-    `version` is raised when pixels would come out differently: the ledger records it. `moves_pixels` says that words
-    found before this stage would no longer lie on their ink.
+    `version` is raised when pixels or readings would come out differently: the ledger records it. `moves_pixels`
+    says that words found before this stage would no longer lie on their ink.
 
     `acts_on` says on which image it works: `page`, as it comes along the list; `scan`, the scan whose grey recognition
     lays under the clean page, too; or `copy`, what is read once that grey lies there. What takes print off a page is
@@ -54,9 +54,9 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("deskew", 3, deskew.deskew, deskew.Settings, moves_pixels=True),
         Stage("dewarp", 1, dewarp.dewarp, dewarp.Settings, moves_pixels=True),
         Stage("holes", 2, holes.holes, holes.Settings),
-        Stage("separators", 2, separators.separators, separators.Settings),
+        Stage("separators", 3, separators.separators, separators.Settings),
         Stage("blank", 5, blank.blank, blank.Settings),
-        Stage("quality", 2, quality.quality, quality.Settings),
+        Stage("quality", 3, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),
         Stage("binarize", 3, binarize.binarize, binarize.Settings),
         Stage("despeckle", 3, despeckle.despeckle, despeckle.Settings),

@@ -17,6 +17,7 @@ class Refusal(Exception):
     def __init__(self, sentence: str, **measured: float) -> None:
         super().__init__(sentence)
         self.sentence = sentence
+        self.scanner = ""  # the device that made the page, where whoever ran the stage knows it
         self.measured = measured  # what the stage would have recorded, for the page that is released in spite of it
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -34,6 +34,7 @@ from stages.analysis import (
 from stages.errors import CutEdge, Illegible, QualityTooLow, SizeDoubtful
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
 from stages.settings import StageSettings
+from stages.streaks import streaks_mm
 
 Grey = npt.NDArray[np.uint8]
 
@@ -54,6 +55,7 @@ NOISE_MASK_GAIN = 6.0
 PAPER_CLEARANCE_MM = 0.6
 COARSE_GRAIN = 0.1  # of the contrast: above, the threshold cuts grains out of the paper
 GRAIN_MM = 0.25
+PAPER_PERCENTILE = 90
 CLIP_STEP = 4  # one pixel in 16 is enough for a share
 
 # Letters: the size most letters share, between the smallest type and headings.
@@ -148,12 +150,13 @@ def quality(page: PageImage, settings: Settings) -> PageImage:
     Best placed before stages that change pixels: afterwards it measures what they left.
     Readings: `page_size` (letter, legal, a4, ... or other), `cut_edge` (sides where text runs off the frame),
     `x_height_mm` of the commonest small letters and the legibility `index` (5 good, 8 excellent) it gives at this
-    resolution, `contrast` (paper minus ink, 1 being white and black), `blur_mm` (width of an edge), `noise_levels`
-    (standard deviation of the paper's grain), `clipped_fraction` of pixels that are fully white or black,
-    `specks_per_letter` (parts smaller than letters), `legibility` (0 to 1: the share of characters that is likely to
-    be read), `coloured_ink_mm2` (0 where there is no colour), `skew_left_deg` as `deskew` left it, if it ran before,
-    and `likely_dpi` where the stated resolution makes an unlikely sheet. None where there is nothing to measure it
-    on: no letters, or no grey on a bitonal page.
+    resolution, `paper` (its level about the letters, 1 being white; without letters that of the lightest tenth),
+    `contrast` (paper minus ink, 1 being white and black), `black_fraction` of a bitonal page, `blur_mm` (width of an
+    edge), `noise_levels` (standard deviation of the paper's grain), `clipped_fraction` of pixels that are fully white
+    or black, `specks_per_letter` (parts smaller than letters), `legibility` (0 to 1: the share of characters that is
+    likely to be read), `coloured_ink_mm2` (0 where there is no colour), `streaks_mm` (see `stages.streaks`),
+    `skew_left_deg` as `deskew` left it, if it ran before, and `likely_dpi` where the stated resolution makes an
+    unlikely sheet. None where there is nothing to measure it on: no letters, or no grey on a bitonal page.
 
     Raises:
         Illegible: there are letters, but `legibility` is below its limit.
@@ -168,8 +171,11 @@ def quality(page: PageImage, settings: Settings) -> PageImage:
     x_height_mm = _x_height_mm([tile.heights_px for tile in measured], page.dpi)
     divisor = INDEX_DIVISOR_BITONAL if page.is_bitonal else INDEX_DIVISOR_GREY
     index = None if x_height_mm is None else INDEX_FACTOR * page.dpi * x_height_mm / divisor
-    contrast = blur_mm = noise_levels = clipped_fraction = None
-    if not page.is_bitonal:
+    paper = contrast = blur_mm = noise_levels = clipped_fraction = black_fraction = None
+    if page.is_bitonal:
+        black_fraction = 1.0 - float(np.count_nonzero(page.pixels)) / page.pixels.size
+    else:
+        paper = _middle([tile.paper / 255 for tile in measured]) or level_at(view.grey, PAPER_PERCENTILE) / 255
         contrast = _middle([(tile.paper - tile.ink) / 255 for tile in measured])
         blur_px = _middle([tile.blur_px for tile in measured if tile.blur_px is not None])
         blur_mm = None if blur_px is None else blur_px * MM_PER_INCH / page.dpi
@@ -203,13 +209,16 @@ def quality(page: PageImage, settings: Settings) -> PageImage:
         cut_edge=cut_edge,
         x_height_mm=x_height_mm,
         index=index,
+        paper=paper,
         contrast=contrast,
+        black_fraction=black_fraction,
         blur_mm=blur_mm,
         noise_levels=noise_levels,
         clipped_fraction=clipped_fraction,
         specks_per_letter=specks_per_letter,
         legibility=legibility,
         coloured_ink_mm2=_coloured_ink_mm2(page) if page.is_colour else 0.0,
+        streaks_mm=streaks_mm(page),
         skew_left_deg=_skew_left_deg(page),
         likely_dpi=likely_dpi,
     )

@@ -20,6 +20,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 MIN_PLAUSIBLE_DPI = 20.0  # half the coarsest fax axis ever used (98 dpi) and more; below it stands a placeholder (0, 1)
 MAX_PLAUSIBLE_DPI = 10_000.0
+LONGEST_SCANNER = 60  # characters of a device's name; real ones have 5 to 40
 MAX_AXIS_RATIO = 4.0  # fax at its coarsest is 204 x 98; beyond twice that the file does not mean it
 CM_PER_INCH = 2.54
 SAME_COLOUR_LEVELS = 3  # a profile that moves no probe colour by more than this is sRGB under another name
@@ -32,7 +33,7 @@ class Raster:
 
     `orientation` is the TIFF 6.0 value (1 to 8) that has yet to be obeyed. `dpi_x` and `dpi_y` are along the stored
     columns and rows, None where the file states none that can be meant. `dpi_chosen` says that the resolution is one
-    we rendered at, not one that was found.
+    we rendered at, not one that was found. `scanner` is the device as the file names it (see `scanner_name`).
     """
 
     pixels: Pixels
@@ -43,6 +44,7 @@ class Raster:
     dpi_chosen: bool = False
     orientation: int = 1
     encoded: EncodedImage | None = None
+    scanner: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -68,6 +70,28 @@ def plausible_dpi(dpi_x: float, dpi_y: float) -> tuple[float | None, float | Non
     if max(dpi_x, dpi_y) > MAX_AXIS_RATIO * min(dpi_x, dpi_y):
         return None, None
     return _snapped(dpi_x), _snapped(dpi_y)
+
+
+def scanner_name(make: object, model: object, software: object) -> str:
+    """The device that made a file, in the file's own words: maker and model, else the program; "" if it names none.
+
+    What is no text or bytes counts as not given. The words are a stranger's: only printable characters are kept, at
+    most `LONGEST_SCANNER` of them.
+    """
+    maker, device, program = (_printable(one) for one in (make, model, software))
+    if device and device.casefold().startswith(maker.casefold()):  # "Canon", "Canon DR-C240"
+        maker = ""
+    return (f"{maker} {device}".strip() or program)[:LONGEST_SCANNER].strip()
+
+
+def _printable(text: object) -> str:
+    if isinstance(text, bytes):
+        text = text[: 4 * LONGEST_SCANNER].decode("utf-8", "replace")
+    if not isinstance(text, str):
+        return ""
+    # a replacement sign stands for a byte that is no text; C strings end at their first null
+    plain = text[: 4 * LONGEST_SCANNER].split("\0", 1)[0].replace("\N{REPLACEMENT CHARACTER}", " ")
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
 
 
 def _snapped(dpi: float) -> float:

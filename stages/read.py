@@ -21,7 +21,15 @@ from stages.errors import Refusal, ResolutionTooLow, TooLarge, TooManyPages, Unr
 from stages.jpeg2000_stream import check_jpeg2000
 from stages.jpeg_stream import delivered_jpeg
 from stages.page_image import MM_PER_INCH, PageImage, Pixels
-from stages.raster import CM_PER_INCH, Raster, check_size, from_pillow, plausible_dpi, without_idle_colour
+from stages.raster import (
+    CM_PER_INCH,
+    Raster,
+    check_size,
+    from_pillow,
+    plausible_dpi,
+    scanner_name,
+    without_idle_colour,
+)
 from stages.read_tiff import read_tiff
 from stages.settings import StageSettings
 from stages.tiff_tags import page_offsets
@@ -52,6 +60,7 @@ _PILLOW_FORMATS: Final = {
     b"GIF89a": "GIF",
 }
 _TIFF_MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DEVICE_TAGS: Final = (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software)
 _BMP_HEADER_BYTES: Final = (12, 40, 52, 56, 64, 108, 124)
 
 
@@ -99,7 +108,8 @@ def read_page(path: Path, page_index: int, settings: Settings) -> PageImage:
 
     Readings tell what the file holds: `read.width_px`, `height_px`, `dpi_x` and `dpi_y` are those of the stored
     image, before it was turned by `read.turned` (TIFF orientation 1 to 8; 1 is upright) and before the coarser axis
-    was brought to the finer. `read.dpi_source` is `file`, `profile` or `guessed`.
+    was brought to the finer. `read.dpi_source` is `file`, `profile` or `guessed`. `read.scanner` is the device as the
+    file names it, "" where it does not.
 
     The scanner's own stream stays in `encoded` where the pixels are exactly what it decodes to: a grey or RGB JPEG,
     or a single G4 strip. Of G4 `black_is_1` is what a PDF says as /BlackIs1 with DeviceGray and no /Decode: false
@@ -204,6 +214,7 @@ def _single_image(path: Path, kind: str, max_megapixels: float) -> Raster:
         check_size(*image.size, max_megapixels)
         dpi_x, dpi_y = _stated_dpi(image, kind)
         orientation = _orientation(image, notes)
+        scanner = _scanner(image)
         if kind == "JPEG2000":
             check_jpeg2000(path.read_bytes())
         image.load()
@@ -221,6 +232,7 @@ def _single_image(path: Path, kind: str, max_megapixels: float) -> Raster:
         dpi_y=dpi_y,
         orientation=orientation,
         encoded=encoded,
+        scanner=scanner,
         warnings=notes,
     )
 
@@ -271,6 +283,15 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
         return 1
 
 
+def _scanner(image: Image.Image) -> str:
+    try:
+        exif = image.getexif()
+        return scanner_name(*(exif.get(tag) for tag in _DEVICE_TAGS))
+    except Exception:
+        # as above; a name that cannot be read is a name that is not given
+        return ""
+
+
 def _page(raster: Raster, settings: Settings, said: set[str]) -> PageImage:
     stored = raster.pixels
     dpi_x, dpi_y, source = _settled_dpi(raster, settings)
@@ -297,6 +318,7 @@ def _page(raster: Raster, settings: Settings, said: set[str]) -> PageImage:
         dpi_source=source,
         mode="bitonal" if page.is_bitonal else "colour" if page.is_colour else "grey",
         turned=orientation,
+        scanner=raster.scanner,
     )
     return readings.with_readings("read", warnings=notes) if notes else readings
 

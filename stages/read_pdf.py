@@ -44,6 +44,7 @@ from stages.raster import (
     check_size,
     from_pillow,
     plausible_dpi,
+    scanner_name,
     without_idle_colour,
 )
 
@@ -75,22 +76,23 @@ def read_pdf(path: Path, page_index: int, *, max_megapixels: float, render_dpi: 
         if page_index >= _count(pdf):
             raise UnreadableImage(f"it has {len(pdf.pages)} pages, and page {page_index + 1} was asked for")
         page = pdf.pages[page_index]
+        scanner = _scanner(pdf)
         drawn = only_image(pdf, page)
         unit = user_unit_of(page)
         if drawn is not None:
             found = _scan(page, drawn, max_megapixels)
             if found is not None:
-                return found
+                return replace(found, scanner=scanner)
             # one image over the whole sheet, but coded or coloured in a way that only PDFium reads
             scale_dpi = _image_dpi(drawn, unit)
             if scale_dpi is not None:
                 turned = _rendered(path, page_index, max(scale_dpi), unit, max_megapixels)
-                return replace(turned, dpi_chosen=False, compression=_filter_name(drawn.image))
+                return replace(turned, dpi_chosen=False, compression=_filter_name(drawn.image), scanner=scanner)
         pictures = "/XObject" in page.obj.get("/Resources", pikepdf.Dictionary())
     seen = _rendered(path, page_index, render_dpi, unit, max_megapixels)
     if pictures and bool(seen.pixels.min() == seen.pixels.max()):
         seen.warnings.append("the page is drawn empty though it holds pictures; they may be damaged")
-    return seen
+    return replace(seen, scanner=scanner)
 
 
 @contextmanager
@@ -110,6 +112,17 @@ def _count(pdf: pikepdf.Pdf) -> int:
     if not count:
         raise UnreadableImage("the PDF has no page")
     return count
+
+
+def _scanner(pdf: pikepdf.Pdf) -> str:
+    """The device by the file's information dictionary (ISO 32000-1, 14.3.3): a scanner calls itself Creator."""
+    said = pdf.trailer.get("/Info")
+    if not isinstance(said, pikepdf.Dictionary):
+        return ""
+    creator, producer = (
+        str(text) if isinstance(text := said.get(name), pikepdf.String) else "" for name in ("/Creator", "/Producer")
+    )
+    return scanner_name("", creator, producer)
 
 
 # ---- the scan

@@ -31,6 +31,7 @@ from stages.raster import (
     lab_in_srgb,
     on_white,
     plausible_dpi,
+    scanner_name,
     to_eight_bits,
 )
 from stages.tiff_tags import Value, page_offsets, page_tags
@@ -47,6 +48,7 @@ _COLOURS: Final = {
     CIELAB: 3,
     ICCLAB: 3,
 }
+MAKE, MODEL, SOFTWARE = 271, 272, 305  # TIFF 6.0, section 8
 MAX_SAMPLES = 8  # colours and alphas of one pixel
 MAX_GROWTH = 8  # of compressed against plain bytes; the worst G4 is sixfold
 SMALL_FILE_BYTES = 1 << 20
@@ -143,6 +145,7 @@ def read_tiff(path: Path, page_index: int, max_megapixels: float) -> Raster:
         dpi_y=dpi_y,
         orientation=page.number(274, 1),
         encoded=encoded,
+        scanner=scanner_name(tags.get(MAKE), tags.get(MODEL), tags.get(SOFTWARE)),
         warnings=warnings,
     )
 

@@ -90,6 +90,8 @@ MOST_CLOSE_LOOK_MM2 = 20000.0  # a third of a letter page: 20 ms
 
 LONGEST_PAYLOAD = 200
 MOST_CODES = 50
+# what `stages.sheets` prints on a rescan sheet; of the house, so no profile changes it
+RESCAN_SHEET = re.compile(r"PLATEN:RESCAN:(?P<hold>[0-9]{1,15});ORDER:(?P<number>[A-Za-z0-9_.-]{1,40})")
 # A separator sheet carries a title and a few lines; ours have 120 letters. Above this the sheet may be a page of the
 # record on which a code was stuck or printed, and one code alone does not make it vanish from the delivery.
 MOST_LETTERS_BESIDE_ONE_CODE = 250
@@ -161,8 +163,9 @@ def separators(page: PageImage, settings: Settings) -> PageImage:
     Pixels stay. Readings: `separators.found`, the codes as `patch-T` or `qr:PAYLOAD`; `separators.places_mm`, four
     numbers a code (left, top, right, bottom); `separators.edges`, one a code, the edge of the page that a patch was
     read from, empty for a barcode; `separators.separator`, the sheet parts documents; `separators.first_page`, the
-    page begins a document; `separators.ticket` and `separators.box`, empty if none; `separators.doubt`, why a sheet
-    that bears such a code was not taken for what it says, empty if there is no doubt.
+    page begins a document; `separators.ticket` and `separators.box`, empty if none; `separators.rescan_hold` and
+    `separators.rescan_order`, the hold and order that a rescan sheet names, 0 and empty if it is none;
+    `separators.doubt`, why a sheet that bears such a code was not taken for what it says, empty if there is no doubt.
     """
     maps = analysis_of(page)
     codes = _patches(maps) if settings.patches else []
@@ -179,6 +182,8 @@ def separators(page: PageImage, settings: Settings) -> PageImage:
         first_page=verdict.first_page,
         ticket=verdict.ticket,
         box=verdict.box,
+        rescan_hold=verdict.rescan_hold,
+        rescan_order=verdict.rescan_order,
         doubt=verdict.doubt,
     )
 
@@ -189,6 +194,8 @@ class _Verdict:
     first_page: bool = False
     ticket: str = ""
     box: str = ""
+    rescan_hold: int = 0
+    rescan_order: str = ""
     doubt: str = ""
 
 
@@ -202,6 +209,9 @@ def _verdict(codes: list[Code], maps: Analysis, settings: Settings, *, is_size_s
     tickets = {(match["number"], match.groupdict().get("box") or "") for match in read.values()}
     if len(tickets) > 1:
         return _Verdict(doubt="two tickets on one sheet name different orders or boxes")
+    rescans = [match for code in codes if code.kind != "patch" and (match := RESCAN_SHEET.fullmatch(code.payload))]
+    if len({match[0] for match in rescans}) > 1:
+        return _Verdict(doubt="two codes of rescan sheets on one sheet name different pages")
     barcode_proofs = _proofs(codes, settings.separator_barcodes)
     patch = ranked[0][0] if ranked else None
     patch_proofs = ranked[0][1] if patch in settings.separator_patches else 0
@@ -209,16 +219,18 @@ def _verdict(codes: list[Code], maps: Analysis, settings: Settings, *, is_size_s
     begins = begins_by_barcode or patch in settings.first_page_patches
     proofs = barcode_proofs + patch_proofs
     ticket_proofs = sum(code.payload in read for code in codes)
-    strongest = max(proofs, ticket_proofs)
+    strongest = max(proofs, ticket_proofs, len(rescans))
     if strongest == 0 and not begins:
         return _Verdict()
     if strongest == 1 and _letters_beside(codes, maps) > MOST_LETTERS_BESIDE_ONE_CODE:
-        if not begins:
+        if rescans or not begins:
             return _Verdict(doubt="the sheet bears one code among much other print")
         proofs = 0
     if (patch_proofs or begins) and not (barcode_proofs or begins_by_barcode) and not is_size_sure:
         # the size is a good part of what makes four bars a patch
         return _Verdict(doubt="a patch was read, but the file states no resolution")
+    if rescans:
+        return _Verdict(rescan_hold=int(rescans[0]["hold"]), rescan_order=rescans[0]["number"])
     number, box = next(iter(tickets), ("", ""))
     return _Verdict(separator=proofs > 0, first_page=begins and proofs == 0, ticket=number, box=box)
 

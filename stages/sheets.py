@@ -6,7 +6,7 @@ What stands on them is read again by `stages.separators`; the words of the paylo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,8 @@ POINTS_PER_INCH = 72.0
 DOCUMENT_SEPARATOR = "PLATEN:DOCUMENT"
 _ORDER_PREFIX = "PLATEN:ORDER:"
 _BOX_PREFIX = ";BOX:"
+_RESCAN_PREFIX = "PLATEN:RESCAN:"
+_RESCAN_ORDER = ";ORDER:"
 # what `stages.separators` takes for a ticket; two names of 40 still fit into one Code 128, which holds 102 signs
 _ORDER_NUMBER = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _BOX = re.compile(r"[ -:<-~]{1,40}")
@@ -45,6 +47,8 @@ ALL_EDGES: tuple[Edge, ...] = ("top", "bottom", "left", "right")
 _MARGIN_MM = 20.0
 _MARGIN_INSIDE_PATCHES_MM = 40.0
 _QR_SIDE_MM = 50.0
+_PICTURE_MM = (112.0, 112.0)  # body text of a letter can be guessed at, and a hand or a form known again
+_LINES_OF_WRONG = 4
 _LINEAR_HEIGHT_MM = 20.0
 _LINEAR_MODULE_MM = 0.5  # wide enough for a fax-quality scan
 _LINEAR_MODULE_LEAST_MM = 0.25  # 10 mil: the least that reads at 200 dpi
@@ -82,6 +86,25 @@ class Ticket:
         if not _ORDER_NUMBER.fullmatch(order_number) or (has_box and not _BOX.fullmatch(box)):
             return None
         return cls(order_number, box)
+
+
+@dataclass(frozen=True, slots=True)
+class RescanCode:
+    """What a rescan sheet says: the number of the hold whose page waits for a new scan, and its work order."""
+
+    hold_id: int
+    order_number: str
+
+    @property
+    def payload(self) -> str:
+        """The text in the sheet's codes.
+
+        Raises:
+            ValueError: the order number could not be read back from the payload.
+        """
+        if not _ORDER_NUMBER.fullmatch(self.order_number):
+            raise ValueError(f"Order number {self.order_number!r} cannot stand on a rescan sheet")
+        return f"{_RESCAN_PREFIX}{self.hold_id}{_RESCAN_ORDER}{self.order_number}"
 
 
 def ticket_sheet(
@@ -153,6 +176,50 @@ def separator_sheet(
     return sheet.pixels()
 
 
+def rescan_sheet(
+    code: RescanCode,
+    *,
+    page: str,
+    place: Sequence[str],
+    wrong: str,
+    picture: GreyPixels | None,
+    bureau_name: str = "",
+    dpi: float = 300.0,
+    size_mm: tuple[float, float] = LETTER_MM,
+) -> GreyPixels:
+    """A sheet to lay on a paper that is scanned again: it says which held page the paper takes the place of.
+
+    Gives `(rows, cols)` uint8. The payload stands on it as QR and as Code 128, as on a ticket. `page`, `place` (one
+    line each) and `wrong` are for people, and so is `picture`, the scan that was held, by which the paper is found.
+
+    Raises:
+        ValueError: the order number could not be read back.
+        RuntimeError: no usable font is installed; the message names the package.
+    """
+    payload = code.payload
+    sheet = _Sheet(dpi, size_mm, margin_mm=_MARGIN_MM)
+    sheet.write(bureau_name, 12, top_mm=14)
+    sheet.write("RESCAN SHEET", 22, top_mm=22, bold=True)
+    sheet.write(page, 40, top_mm=34, bold=True)
+    for index, line in enumerate(place):
+        sheet.write(line, 13, top_mm=53 + 6 * index)
+    for index, line in enumerate(sheet.broken(wrong, 11)[:_LINES_OF_WRONG]):
+        sheet.write(line, 11, top_mm=73 + 5.2 * index)
+    right_mm = size_mm[0] - _MARGIN_MM - _QR_SIDE_MM
+    if picture is not None:
+        sheet.paste_picture(picture, _MARGIN_MM, 94, width_mm=_PICTURE_MM[0], height_mm=_PICTURE_MM[1])
+    sheet.paste_at(_fitted_barcode(payload, "qr", sheet), right_mm, 94)
+    for index, line in enumerate(("1  Find this paper.", "2  Lay this sheet on it.", "3  Scan both.")):
+        sheet.write(line, 13, top_mm=154 + 8 * index, bold=True, left_mm=right_mm)
+    sheet.paste_centred(_fitted_barcode(payload, "code128", sheet), top_mm=212)
+    sheet.write(payload, 11, top_mm=235, mono=True)
+    sheet.write("Further papers may follow, each under its own sheet, and no others.", 12, top_mm=246)
+    sheet.write(
+        "Drop the scan into the inbox. This sheet is not a page of the record and is not charged.", 12, top_mm=253
+    )
+    return sheet.pixels()
+
+
 class _Sheet:
     """White paper on which text and codes are laid, all centred between the margins."""
 
@@ -166,17 +233,53 @@ class _Sheet:
     def px(self, mm: float) -> int:
         return round(mm * self.dpi / MM_PER_INCH)
 
-    def write(self, text: str, size_pt: float, *, top_mm: float, bold: bool = False, mono: bool = False) -> None:
-        """One centred line, set smaller if it is wider than the margins leave."""
+    def broken(self, text: str, size_pt: float) -> list[str]:
+        """The text in lines that the margins leave room for; a single word may be wider."""
+        face = font(round(size_pt * self.dpi / POINTS_PER_INCH))
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and face.getlength(longer) > self.inner_px:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return lines
+
+    def write(
+        self,
+        text: str,
+        size_pt: float,
+        *,
+        top_mm: float,
+        bold: bool = False,
+        mono: bool = False,
+        left_mm: float | None = None,
+    ) -> None:
+        """One line, centred or from `left_mm`, set smaller if it is wider than the margins leave."""
         size_px = size_pt * self.dpi / POINTS_PER_INCH
         wanted_px = font(round(size_px), bold=bold, mono=mono).getlength(text)
         if wanted_px > self.inner_px:
             size_px *= self.inner_px / wanted_px
         face = font(max(1, int(size_px)), bold=bold, mono=mono)
-        self._draw.text((self.width_px / 2, self.px(top_mm)), text, font=face, fill=0, anchor="ma")
+        x, anchor = (self.width_px / 2, "ma") if left_mm is None else (self.px(left_mm), "la")
+        self._draw.text((x, self.px(top_mm)), text, font=face, fill=0, anchor=anchor)
 
     def paste_centred(self, pixels: GreyPixels, *, top_mm: float) -> None:
         self._paste(pixels, (self.width_px - pixels.shape[1]) // 2, self.px(top_mm))
+
+    def paste_at(self, pixels: GreyPixels, left_mm: float, top_mm: float) -> None:
+        self._paste(pixels, self.px(left_mm), self.px(top_mm))
+
+    def paste_picture(
+        self, pixels: GreyPixels, left_mm: float, top_mm: float, *, width_mm: float, height_mm: float
+    ) -> None:
+        """A framed picture in dots of black, for the sheet is printed in black; as large as its place allows."""
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        scale = min(self.px(width_mm) / picture.width, self.px(height_mm) / picture.height)
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        dots = np.array(picture.resize(size, Image.Resampling.LANCZOS).convert("1").convert("L"), dtype=np.uint8)
+        dots[[0, -1], :] = dots[:, [0, -1]] = 0
+        self.paste_at(dots, left_mm, top_mm)
 
     def paste_at_edge(self, patch: GreyPixels, edge: Edge) -> None:
         """The first row of `patch` comes to lie nearest to the edge, its bars along it."""

@@ -144,6 +144,7 @@ class Feeder:
                 if time.monotonic() - charged >= CHARGE_S:
                     self._ledger.charge_measured()
                     self._ledger.fold_tallies()
+                    self._ledger.fold_alarms()
                     self._ledger.link_events()
                     charged = time.monotonic()
             except Exception:
@@ -154,9 +155,10 @@ class Feeder:
             self._wake.wait(POLL_S)
             self._wake.clear()
         try:
+            self._ledger.fold_alarms()
             self._ledger.link_events()
         except Exception:
-            log.exception("the last history of this floor was not linked; the next floor does it")
+            log.exception("the last alarms and history of this floor wait for the next floor")
 
     def _top_up(self) -> None:
         for kinds, room in self._window.room():

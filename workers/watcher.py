@@ -6,7 +6,9 @@ is seen is compared with the scan before, never with this machine's clock, since
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import shutil
 import threading
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from pipeline.bureau import Bureau
 from pipeline.intake import READY_MARKERS, delivered, finish_interrupted, free_place, is_junk, keepable
+from pipeline.ledger.settling import Asked, Settling
 from pipeline.uploads import sweep_uploads
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,8 @@ class Watcher:
         """Look once: announce what has settled."""
         finish_interrupted(self._bureau)
         claimed = set(self._bureau.ledger.open_delivery_sources())
+        asked = self._bureau.ledger.asked_of()
+        settling: list[Settling] = []
         waiting = 0
         present: dict[Path, _Seen] = {}
         free_mb = shutil.disk_usage(self._inbox).free >> 20
@@ -88,7 +93,13 @@ class Watcher:
             else:
                 seen.looks += 1
             present[candidate.path] = seen
-            if not self._settled(candidate.path, seen):
+            told = _told(candidate, signature)
+            said = asked.get(told.key, Asked.NOTHING)
+            settling.append(told)
+            if said is Asked.WAIT:
+                waiting -= 1  # somebody wants it to lie there: a floor that works until idle need not wait for it
+                continue
+            if said is not Asked.START and not self._settled(candidate.path, seen):
                 continue
             if not _is_utf8(candidate.path.name):  # no database takes it; it is looked at anew under its other name
                 _rename_to_utf8(candidate.path)
@@ -106,6 +117,8 @@ class Watcher:
             )
             waiting -= 1
             del present[candidate.path]
+            settling.pop()
+        self._bureau.ledger.note_settling(settling)
         self._seen = present
         self._settling = waiting
         self._looked.set()
@@ -143,6 +156,17 @@ class Watcher:
         if path.is_dir() and any((path / marker).exists() for marker in READY_MARKERS):
             return True
         return seen.looks >= 2 and time.monotonic() - seen.since >= self._bureau.settings.settle_seconds
+
+
+def _told(candidate: Candidate, signature: Signature) -> Settling:
+    """What people are told of something that settles."""
+    return Settling(
+        key=hashlib.sha256(os.fsencode(candidate.path)).hexdigest(),
+        name=keepable(candidate.path.name),
+        order_number=candidate.order_number,
+        files=len(signature),
+        size_bytes=sum(size for _, size, _ in signature),
+    )
 
 
 def _entries(folder: Path) -> list[Path]:

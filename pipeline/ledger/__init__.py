@@ -1,5 +1,6 @@
 """What the bureau remembers. SQL is spoken here and nowhere else."""
 
+from pipeline.ledger.alarms import NoSuchAlarm
 from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.inspections import AWAITING_INSPECTION, QUALITY_DEFECT, LotChanged, NotToBeLookedAt
 from pipeline.ledger.leadership import Leadership
@@ -20,6 +21,7 @@ __all__ = [
     "Ledger",
     "LedgerUnusable",
     "LotChanged",
+    "NoSuchAlarm",
     "NoSuchLink",
     "NoSuchToken",
     "NoSuchUser",

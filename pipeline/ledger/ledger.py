@@ -13,11 +13,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
+from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
+from pipeline.ledger.alarms import Alarms, note_count, note_page_alarms
 from pipeline.ledger.history import History
 from pipeline.ledger.inspections import Inspections, kept_pages
 from pipeline.ledger.lookups import Lookups
@@ -25,6 +27,7 @@ from pipeline.ledger.lots import Lots
 from pipeline.ledger.package_links import PackageLinks
 from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
+from pipeline.ledger.settling import SettlingDeliveries
 from pipeline.ledger.tokens import Tokens
 from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
 from pipeline.model import (
@@ -39,6 +42,7 @@ from pipeline.model import (
     Inspection,
     OrderId,
     OrderStatus,
+    PageAlarm,
     PageId,
     PlannedDocument,
     Priority,
@@ -80,7 +84,7 @@ class HeldNoLonger(RuntimeError):
         super().__init__("Somebody has decided about this meanwhile. See: platen held list")
 
 
-class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History):
+class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks, SettlingDeliveries, History):
     """Everything the bureau remembers."""
 
     # --- work orders ---------------------------------------------------------------------------------------------
@@ -157,6 +161,7 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
             if not c.scalar(select(exists().where(t.batches.c.order_id == order.id))):
                 raise OrderNotOpen(f"Nothing has been received for {number}, so there is nothing to close and deliver.")
             _set_status(c, order.id, OrderStatus.CLOSED)
+            note_count(c, order.id, is_final=True)
             add_event(c, order.id, f"order {order.id}", "closed", who, "done", why=why)
             self._when_items_done(c, order.id)
             return order_from(c, order.id)
@@ -184,6 +189,7 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
             ):
                 raise OrderNotOpen(f"{number} is being filmed or packaged at this moment; reopen it when that is done.")
             _set_status(c, order.id, OrderStatus.OPEN)
+            note_count(c, order.id, is_final=False)
             add_event(c, order.id, f"order {order.id}", "reopened", who, "done", why=why)
             return order_from(c, order.id)
 
@@ -238,11 +244,20 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
         )
 
     def record_received(
-        self, task: Task, order_id: OrderId, delivery: Delivery, digest: str, pages: Sequence[ReceivedPage], *, who: str
+        self,
+        task: Task,
+        order_id: OrderId,
+        delivery: Delivery,
+        digest: str,
+        pages: Sequence[ReceivedPage],
+        *,
+        who: str,
+        alarms: Mapping[int, Sequence[PageAlarm]] = MappingProxyType({}),
     ) -> BatchId | None:
         """Write the batch, its pages and their tasks: visible whole or not at all.
 
-        None when the same delivery came before for this order and nobody has accepted the repeat.
+        `alarms` tell what is the matter with some of the pages, by their places from 0. None when the same delivery
+        came before for this order and nobody has accepted the repeat.
 
         Raises:
             OrderNotOpen: the order has been closed meanwhile.
@@ -291,6 +306,9 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
                 .scalars()
                 .all()
             )
+            for at, found in alarms.items():
+                note_page_alarms(c, page_ids[at], "", found)
+            note_count(c, order_id, is_final=False)
             add_tasks(c, TaskKind.PREPARE_PAGE, order_id, page_ids)
             _add_items(c, order_id, 1)
             c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order.number))
@@ -341,8 +359,10 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
         who: str,
         late_exclusion: Exclusion | None,
         reads_text: bool,
+        scanner: str = "",
+        alarms: Sequence[PageAlarm] = (),
     ) -> None:
-        """A page has been prepared.
+        """A page has been prepared; `alarms` tell what is the matter with it, and so with its `scanner`.
 
         A page that was held while its batch was assembled goes on by itself; `late_exclusion` then says that it
         turned out to be no page to deliver.
@@ -365,6 +385,7 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
                 c, task.order_id, f"page {page_id}", "prepared", who, "done",
                 output=prepared, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
+            note_page_alarms(c, page_id, scanner, alarms)
             if late:
                 self._late_page(c, page_id, task, late_exclusion, reads_text, who=who)
 
@@ -388,11 +409,12 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
         who: str,
         reads_text: bool,
         inspection: Inspection = Inspection.NONE,
+        alarms: Sequence[tuple[PageId, str, Sequence[PageAlarm]]] = (),
     ) -> None:
         """A batch has become documents; its kept pages are read next.
 
         `seen` are the pages that the plan was made from, with what they were prepared to; `inspection` says whether
-        people look at them.
+        people look at them; `alarms` tell of some what is the matter, with their scanner.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -414,6 +436,8 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
             )
             if {PageId(row.id): row.prepared for row in now} != dict(seen):
                 raise BatchChanged(f"batch {batch_id} changed while it was assembled")
+            for page_id, scanner, found in alarms:
+                note_page_alarms(c, page_id, scanner, found)
             for page_id, reason in exclusions.items():
                 c.execute(update(t.pages).where(t.pages.c.id == page_id).values(excluded=reason))
             for sequence, planned in enumerate(documents, start=1):
@@ -464,9 +488,9 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
 
     def record_recognized(
         self, task: Task, text: Sha256 | None, alto: Sha256 | None, mean_confidence: float | None,
-        readings: Readings, *, who: str,
+        readings: Readings, *, who: str, scanner: str = "", alarms: Sequence[PageAlarm] = (),
     ) -> None:  # fmt: skip
-        """A page has been read: it is billable, and its document may be complete.
+        """A page has been read: it is billable, and its document may be complete. Alarms as of `record_prepared`.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -490,6 +514,7 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
                 c, task.order_id, f"page {page_id}", "recognized", who, "done",
                 text=text, readings=dict(readings), seconds=round(seconds, 3),
             )  # fmt: skip
+            note_page_alarms(c, page_id, scanner, alarms)
             if is_billed:
                 self._finish_page(c, page_id)
 
@@ -804,19 +829,35 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
                 _decided(c, hold, RESCAN_ASKED_FOR, who, why)
             return changed == 1
 
-    def record_rescan(self, task: Task, hold: Hold, file: str, source: Sha256, *, who: str) -> PageId:
-        """A delivery was the new scan that a held page waits for: it takes the page's place.
+    def record_rescans(
+        self,
+        task: Task,
+        replacements: Sequence[tuple[Hold, ReceivedPage]],
+        delivery: Delivery,
+        order_number: str,
+        *,
+        who: str,
+        left_out: Sequence[str] = (),
+    ) -> None:
+        """A delivery was the new scans that held pages of an order wait for: they take their places, all or none.
+
+        `left_out` are the blank sides that came along.
 
         Raises:
-            HeldNoLonger: the page waits for no scan any more.
+            HeldNoLonger: one of the pages waits for no scan any more.
             Fenced: the attempt was taken away.
         """
-        page_id = _page_of(hold)
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.DONE)
-            return self._replace_page(
-                c, page_id, file, source, who=who, why="the rescan that was asked for", operator=""
-            )
+            c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order_number))
+            for hold, page in sorted(replacements, key=lambda one: one[0].id):
+                self._replace_page(
+                    c, _page_of(hold), page, who=who, why="the rescan that was asked for", operator=delivery.operator
+                )
+            add_event(
+                c, _order_id(c, order_number), f"delivery {delivery.id}", "rescans taken", who, "done",
+                name=delivery.name, pages=len(replacements), left_out=list(left_out),
+            )  # fmt: skip
 
     def replace_page(self, page_id: PageId, file: str, source: Sha256, *, who: str, why: str) -> PageId:
         """Put a rescan in the place of a held page; the old one stays in the records as `rescan`.
@@ -825,10 +866,11 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
             HeldNoLonger: the page is held no longer; it is being worked on, or another scan was quicker.
         """
         with self.write() as c:
-            return self._replace_page(c, page_id, file, source, who=who, why=why, operator=who)
+            page = ReceivedPage(file=file, index_in_file=0, pages_in_file=1, source=source)
+            return self._replace_page(c, page_id, page, who=who, why=why, operator=who)
 
     def _replace_page(
-        self, c: Connection, page_id: PageId, file: str, source: Sha256, *, who: str, why: str, operator: str
+        self, c: Connection, page_id: PageId, page: ReceivedPage, *, who: str, why: str, operator: str
     ) -> PageId:
         """Put a new scan in a page's place; `operator` is who has made it, as far as anybody knows."""
         dropped = c.execute(
@@ -852,10 +894,10 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
                 batch_id=old.batch_id,
                 sequence=old.sequence,
                 revision=old.revision + 1,
-                file=file,
-                index_in_file=0,
-                pages_in_file=1,
-                source=source,
+                file=page.file,
+                index_in_file=page.index_in_file,
+                pages_in_file=page.pages_in_file,
+                source=page.source,
                 settled=True,
                 document_id=old.document_id,
                 page_in_document=old.page_in_document,
@@ -874,11 +916,13 @@ class Ledger(Recounts, Lookups, Lots, Inspections, Tokens, PackageLinks, History
         add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why, reason=reason)
         add_event(
             c, old.order_id, f"page {new_id}", "received", who, "done",
-            instead_of=page_id, source=source, scanned_by=operator,
+            instead_of=page_id, source=page.source, scanned_by=operator,
         )  # fmt: skip
         return PageId(new_id)
 
-    def _when_held(self, c: Connection, task: Task) -> None:
+    def _when_held(self, c: Connection, task: Task, scanner: str = "", alarms: Sequence[PageAlarm] = ()) -> None:
+        if task.kind in PAGE_TASKS:
+            note_page_alarms(c, task.subject_id, scanner, alarms)
         if task.kind is TaskKind.PREPARE_PAGE:
             self._settle(c, task.subject_id)
 

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, case, func, literal, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+)  # fmt: skip
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.tallies import LEFT, PAGE
@@ -16,6 +27,7 @@ from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT, LAST_SCAN, Work
 from pipeline.model import (
     EXPECTED_SECONDS,
     PAGE_TASKS,
+    AlarmKind,
     Exclusion,
     Inspection,
     LotState,
@@ -77,6 +89,7 @@ class FloorReport:
     oldest_waiting_s: Mapping[Priority, float]  # how long the first task that could be handed out has waited
     last_scan: datetime | None  # of the inbox
     counted: Mapping[tuple[str, str], int]  # what workers counted, by name and label
+    alarms: Mapping[AlarmKind, int]  # that nobody has seen, by kind
     faults: Sequence[str]  # orders whose counts contradict each other; there must be none
 
     @property
@@ -139,6 +152,7 @@ class Standing(Work):
                 oldest_waiting_s=_oldest_waiting_s(c, now),
                 last_scan=_moment(c.scalar(select(t.counters.c.value).where(t.counters.c.name == LAST_SCAN))),
                 counted={key: n for key, n in totals.items() if key[0] != PAGE and key[0] not in _KINDS},
+                alarms=_alarms(c),
                 faults=_faults(orders),
             )
 
@@ -208,6 +222,16 @@ def _billed_by_minute(c: Connection, now: int) -> list[int]:
     for row in c.execute(select(ago, func.count().label("n")).where(recent).group_by("ago")):
         minutes[-1 - max(0, int(row.ago))] += row.n
     return minutes
+
+
+def _alarms(c: Connection) -> dict[AlarmKind, int]:
+    rows = c.execute(select(t.alarms.c.kind, func.count().label("n")).where(alarm_is_open()).group_by(t.alarms.c.kind))
+    return {AlarmKind(row.kind): int(row.n) for row in rows}
+
+
+def alarm_is_open() -> ColumnElement[bool]:
+    """Whether nobody has seen an alarm, and it is not over by itself."""
+    return and_(t.alarms.c.seen_ms.is_(null()), t.alarms.c.over_ms.is_(null()))
 
 
 def _oldest_waiting_s(c: Connection, now: int) -> dict[Priority, float]:

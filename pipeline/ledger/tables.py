@@ -457,3 +457,57 @@ rescans = Table(
     Column("reason", String(40), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
+
+# What is the matter with scans: one open alarm a kind and origin (`scanner NAME`, `batch ID` where the files name no
+# scanner, `order ID`). It is open until somebody has seen it, or until it is over by itself.
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("origin", String(80), nullable=False),
+    Column("scanner", String(60), nullable=False),
+    Column("order_id", ForeignKey("orders.id")),
+    Column("batch_id", ForeignKey("batches.id")),
+    Column("pages", BigInteger, nullable=False, server_default="0"),
+    Column("what", Text, nullable=False, server_default=""),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("seen_ms", BigInteger),
+    Column("seen_by", Text, nullable=False, server_default=""),
+    Column("said", Text, nullable=False, server_default=""),
+    Column("over_ms", BigInteger),
+    Index("uq_alarms_open", "kind", "origin", unique=True, sqlite_where=text("seen_ms IS NULL AND over_ms IS NULL"),
+          postgresql_where=text("seen_ms IS NULL AND over_ms IS NULL")),
+    Index("ix_alarms_seen", "kind", "origin", "seen_ms"),
+)  # fmt: skip
+
+# Pages with what is the matter with them, added by workers; `alarm_id` is filled in by whoever makes alarms of them
+alarm_pages = Table(
+    "alarm_pages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("page_id", ForeignKey("pages.id"), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("scanner", String(60), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("alarm_id", ForeignKey("alarms.id")),
+    UniqueConstraint("page_id", "kind"),
+    Index("ix_alarm_pages_alarm", "alarm_id", "id"),
+)
+
+# What lies in the inbox and is not taken in yet, as the watcher saw it last, and what somebody said about it
+settling = Table(
+    "settling",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("order_number", String(60)),
+    Column("files", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("asked", String(8), nullable=False, server_default=""),
+    Column("asked_by", Text, nullable=False, server_default=""),
+)

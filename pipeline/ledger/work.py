@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from pipeline.model import (
     QUEUES,
     RANKS,
     OrderId,
+    PageAlarm,
     Task,
     TaskId,
     TaskKind,
@@ -231,8 +232,17 @@ class Work(Tallies):
             ).first()
             return None if row is None else _task(row)
 
-    def hold(self, task: Task, code: str, sentence: str, *, who: str) -> None:
-        """Let the task wait for a person.
+    def hold(
+        self,
+        task: Task,
+        code: str,
+        sentence: str,
+        *,
+        who: str,
+        scanner: str = "",
+        alarms: Sequence[PageAlarm] = (),
+    ) -> None:
+        """Let the task wait for a person; of a page `alarms` tell what is the matter with its `scanner`.
 
         Raises:
             Fenced: the attempt was taken away meanwhile.
@@ -241,9 +251,9 @@ class Work(Tallies):
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.HELD, code=code, sentence=sentence)
             add_event(c, task.order_id, subject_of(task), "held", who, code, sentence=sentence, attempt=task.attempt)
-            self._when_held(c, task)
+            self._when_held(c, task, scanner, alarms)
 
-    def _when_held(self, c: Connection, task: Task) -> None:
+    def _when_held(self, c: Connection, task: Task, scanner: str = "", alarms: Sequence[PageAlarm] = ()) -> None:
         """What else follows from a hold (the whole ledger knows)."""
 
     def put_off(self, task: Task, reason: str, *, who: str) -> TaskState:

@@ -20,7 +20,7 @@ import pypdfium2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageDraw, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageCms, ImageDraw, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from stages.errors import Refusal, ResolutionTooLow, TooLarge, UnreadableImage
 from stages.page_image import EncodedImage, PageImage
@@ -123,6 +123,57 @@ def close(found: npt.NDArray[np.generic], truth: npt.NDArray[np.generic], levels
 
 def readings(page: PageImage) -> dict[str, object]:
     return {name.removeprefix("read."): value for name, value in page.readings.items()}
+
+
+# ---- which scanner
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "software", "told"),
+    [
+        ("FUJITSU", "fi-7160", "PaperStream Capture", "FUJITSU fi-7160"),
+        ("Canon", "Canon DR-C240", "", "Canon DR-C240"),
+        ("", "", "Scan 2 1.0", "Scan 2 1.0"),
+        ("", "", "", ""),
+        ("Evil\x1b[31m", "a\nb\x9bc" + "x" * 5000, "", ("Evil [31m a b c" + "x" * 60)[:60]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_a_page_tells_which_scanner_made_it(
+    tmp_path: Path, kind: str, make: str, model: str, software: str, told: str
+) -> None:
+    named = {tag: text.encode("latin-1") for tag, text in ((271, make), (272, model), (305, software)) if text}
+    path = tmp_path / "scan"
+    if kind == "TIFF":
+        info = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, text in named.items():
+            info.tagtype[tag] = TiffTags.ASCII
+            info[tag] = text
+        Image.fromarray(colours()).save(path, kind, tiffinfo=info)
+    else:
+        exif = Image.Exif()
+        exif.update(named)
+        Image.fromarray(colours()).save(path, kind, exif=exif)
+    assert readings(read_page(path, 0, SETTINGS))["scanner"] == told
+
+
+def test_a_pdf_tells_which_device_created_it(tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    with pikepdf.new() as pdf:
+        pdf.add_blank_page(page_size=(72, 72))
+        pdf.docinfo["/Creator"] = "KONICA MINOLTA bizhub C364"
+        pdf.docinfo["/Producer"] = "a library"
+        pdf.save(path)
+    assert readings(read_page(path, 0, SETTINGS))["scanner"] == "KONICA MINOLTA bizhub C364"
+
+
+def test_a_pdf_whose_information_is_rubbish_is_read_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "scan"
+    with pikepdf.new() as pdf:
+        pdf.add_blank_page(page_size=(72, 72))
+        pdf.trailer["/Info"] = pdf.make_indirect(pikepdf.Dictionary({"/Creator": pikepdf.Array([1]), "/Producer": 7}))
+        pdf.save(path)
+    assert readings(read_page(path, 0, SETTINGS))["scanner"] == ""
 
 
 # ---- TIFF: fax codes

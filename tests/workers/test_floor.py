@@ -6,10 +6,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fixtures.pages import letter
 from tests.whole.home import Home, drop_small_pages, wait_until
 
 pytestmark = pytest.mark.tool
@@ -52,6 +55,26 @@ def test_a_floor_that_is_told_to_stop_gives_back_what_it_holds(home: Home) -> No
     assert states["due"] > 0
     home.platen("run", "--until-idle")
     assert home.ask("order", "show", "WO-1")["pages"]["billable"] == 40
+
+
+def test_an_alarm_tells_within_a_minute_of_the_drop_which_page_is_cut_off(home: Home) -> None:
+    folder = home.folder / "inbox" / "WO-1" / "_box"
+    folder.mkdir(parents=True)
+    cut = 17
+    for number in range(1, 21):
+        pixels = letter(seed=number, dpi=150.0).pixels
+        pixels = pixels[:, pixels.shape[1] // 3 :] if number == cut else pixels
+        Image.fromarray(pixels).save(folder / f"{number:04}.tif", dpi=(150, 150))
+    dropped = time.monotonic()
+    folder.rename(folder.with_name("box"))
+    floor = home.start()
+    wait_until(lambda: home.ask("alarms", "list"), seconds=60)
+    print(f"the alarm stood after {time.monotonic() - dropped:.1f} s")
+    [alarm] = home.ask("alarms", "list")
+    assert alarm["kind"] == "cut-edge"
+    assert [(page["batch"], page["page_number"]) for page in alarm["newest_pages"]] == [("box", cut)]
+    floor.send_signal(signal.SIGTERM)
+    floor.wait(timeout=60)
 
 
 def test_two_floors_on_one_ledger_do_every_page_once(home: Home) -> None:
