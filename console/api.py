@@ -151,8 +151,10 @@ def _add_orders(router: APIRouter, bureau: Bureau) -> None:
         report = bureau.ledger.order_report(number)
         assert report is not None
         answer = answers.order_answer(bureau, report)
-        if who.user.role is Role.AGENCY and not report.order.package:  # where the house keeps files is its own
-            answer["documents"] = [{**document, "pdf": None} for document in answer["documents"]]
+        if who.user.role is Role.AGENCY:  # who scanned and looked, and where the house keeps files, is its own
+            answer["quality"] = []
+            if not report.order.package:
+                answer["documents"] = [{**document, "pdf": None} for document in answer["documents"]]
         return answer
 
     @router.post("/orders/{number}/close", response_model=m.OrderLine, responses=problems(404, 409, 413))

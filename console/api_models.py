@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from console.orders import LONGEST_WHY
-from pipeline.model import OrderStatus, Priority, Role, Service, TaskKind, TokenState
+from pipeline.model import AlarmKind, LotState, OrderStatus, Priority, Role, Service, TaskKind, TokenState
 from pipeline.orders import MOST_PAGES
 from pipeline.review import Decision
 
@@ -131,6 +131,38 @@ class ChargeLine(_Given):
     delivery: int
 
 
+class Defects(_Given):
+    """How many pages have a defect, by its class."""
+
+    critical: int
+    major: int
+    minor: int
+
+
+class LotLine(_Given):
+    """How a batch stands in quality control."""
+
+    lot: int
+    order: str
+    batch: str
+    state: LotState
+    delivery_waits: bool = Field(description="Whether the order's delivery waits for it.")
+    awaited: str = Field(description="What it waits for, in words.")
+    plan: str
+    letter: str = Field(description="The code letter of ANSI/ASQ Z1.4; empty with other plans.")
+    pages: int
+    sample: int
+    accept: int = Field(description="Pages with a major defect that do not reject it.")
+    rejected: bool
+    looked: int
+    to_look: int
+    undecided: int
+    defects: Defects
+    scanned_by: str | None
+    scanner: str | None
+    passed_at: Moment | None
+
+
 class OrderAnswer(OrderLine):
     """A work order with everything under it."""
 
@@ -140,6 +172,7 @@ class OrderAnswer(OrderLine):
     pages: Counts
     batches: list[BatchOfOrder]
     documents: list[DocumentOfOrder]
+    quality: list[LotLine] = Field(description="Batches under quality control, and those that passed it.")
     rolls: list[RollOfOrder]
     charges: list[ChargeLine] = Field(description="What was charged.")
     charges_so_far: list[ChargeLine] = Field(description="What a delivery today would charge.")
@@ -294,6 +327,7 @@ class Status(_Given):
 
     kinds: dict[TaskKind, States]
     pages_per_minute: Speed
+    alarms: dict[AlarmKind, int] = Field(description="Alarms about scans that nobody has seen, by kind.")
     orders: list[Backlog]
 
 
