@@ -249,7 +249,7 @@ def _order_page(
     sees_history = session.user.role in SEES_FLOOR
     history = ledger.history_of_order(order.id, before=None)[:EVENTS_OF_ORDER] if sees_history else []
     rolls = ledger.rolls_from(order.id)
-    lots = ledger.lots_of(order.number)
+    lots = ledger.lots_of(order.number, limit=LOTS_A_SCREEN + 1)
     charged = ledger.charges(order.id)
     not_charged, fault = None, ""
     if works_out_charges:

@@ -685,11 +685,20 @@ def qc_defect(
 @qc_app.command("figures")
 def qc_figures(
     days: Annotated[int, typer.Option(min=1, max=36_500, help="Of orders opened in so many days.")] = 90,
+    as_json: Json = False,
 ) -> None:
-    """First-pass yield, defects in 10,000 and rescans by reason, as JSON."""
+    """First-pass yield, defects in 10,000, and rescans by reason."""
     with _bureau() as bureau:
-        figures = bureau.ledger.quality_figures(datetime.now(UTC) - timedelta(days=days))
-    _print_json(answers.quality_answer(figures))
+        answer = answers.quality_answer(bureau.ledger.quality_figures(datetime.now(UTC) - timedelta(days=days)))
+    if as_json:
+        _print_json(answer)
+        return
+    columns = ("name", "batches", "rejected", "looked", "first_pass_yield", "defects_per_10_000")
+    for title in ("orders", "scanners", "profiles"):
+        rows = [[_figure(line[name]) for name in columns] for line in (*answer[title], answer["total"])]
+        _print_table((title, *columns[1:]), rows)
+    _print_table(("scanned again", "pages"), [(reason, str(pages)) for reason, pages in answer["rescans"].items()])
+    out.print(f"of {answer['received']} pages received")
 
 
 @held_app.command("rescan-sheet")
@@ -1187,6 +1196,10 @@ def _decision(hold_id: int, outcome: str, as_json: bool) -> Iterator[tuple[Burea
             _print_json({"id": hold_id, "outcome": outcome})
         else:
             out.print(f"{hold_id}: {outcome}")
+
+
+def _figure(value: object) -> str:
+    return "–" if value in (None, "") else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _lot(bureau: Bureau, number: int) -> Lot:

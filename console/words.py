@@ -39,7 +39,7 @@ LOT_STATES: Mapping[LotState, tuple[str, str]] = {
 # what of an event's detail people are told; digests and readings have their own places
 _TOLD = (
     "why", "sentence", "reason", "name", "pages", "documents", "rolls", "package", "file", "days", "folder", "seconds",
-    "plan", "defect", "note", "scanned_by",
+    "plan", "verdict", "defect", "note", "scanned_by",
 )  # fmt: skip
 _LONGEST_DETAIL = 400  # signs
 _WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
@@ -103,7 +103,7 @@ def detail_of(event: Event) -> str:
         value = event.detail.get(name)
         if value not in (None, "", []):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            parts.append(text if name in ("why", "sentence", "reason") else f"{name}: {text}")
+            parts.append(text if name in ("why", "sentence", "reason") else f"{name.replace('_', ' ')}: {text}")
     told = "; ".join(parts)
     return told if len(told) <= _LONGEST_DETAIL else told[:_LONGEST_DETAIL] + " …"
 

@@ -39,18 +39,18 @@ class Defect(StrEnum):
 
 # a record that is lost or misfiled is critical; one that somebody must guess at is major; looks alone are minor
 DEFECTS: Mapping[Defect, tuple[Verdict, str]] = {
-    Defect.MISSING_PAGE: (Verdict.CRITICAL, "a page is missing before or after it"),
-    Defect.WRONG_DOCUMENT: (Verdict.CRITICAL, "it belongs into another document"),
-    Defect.UNREADABLE: (Verdict.CRITICAL, "what stands on it cannot be read"),
-    Defect.CUT_OFF: (Verdict.MAJOR, "print runs off the page"),
-    Defect.COVERED: (Verdict.MAJOR, "a fold or a note hides print"),
-    Defect.DOUBLED: (Verdict.MAJOR, "the same side was scanned twice"),
-    Defect.WRONG_WAY_UP: (Verdict.MAJOR, "it is turned or upside down"),
+    Defect.MISSING_PAGE: (Verdict.CRITICAL, "a page is missing beside it"),
+    Defect.WRONG_DOCUMENT: (Verdict.CRITICAL, "wrong document"),
+    Defect.UNREADABLE: (Verdict.CRITICAL, "unreadable"),
+    Defect.CUT_OFF: (Verdict.MAJOR, "print is cut off"),
+    Defect.COVERED: (Verdict.MAJOR, "a fold or note hides print"),
+    Defect.DOUBLED: (Verdict.MAJOR, "the same side twice"),
+    Defect.WRONG_WAY_UP: (Verdict.MAJOR, "turned or upside down"),
     Defect.BLURRED: (Verdict.MAJOR, "blurred or streaked"),
     Defect.TOO_DARK_OR_LIGHT: (Verdict.MAJOR, "too dark or too light"),
-    Defect.TEXT_POOR: (Verdict.MAJOR, "the text was read badly"),
-    Defect.OTHER: (Verdict.MAJOR, "another defect; the note says which"),
-    Defect.SKEWED: (Verdict.MINOR, "askew, and readable"),
+    Defect.TEXT_POOR: (Verdict.MAJOR, "text badly recognised"),
+    Defect.OTHER: (Verdict.MAJOR, "another one, see the note"),
+    Defect.SKEWED: (Verdict.MINOR, "askew"),
     Defect.DIRT: (Verdict.MINOR, "specks or stains"),
     Defect.EDGES: (Verdict.MINOR, "dark or ragged edges"),
 }

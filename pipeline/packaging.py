@@ -16,6 +16,7 @@ from pipeline.billing import charges, load_rate_card
 from pipeline.bureau import Bureau
 from pipeline.document_work import BagJob, DocumentJob, write_bag, write_document
 from pipeline.film_rolls import film_places, finish_film
+from pipeline.ledger.lots import Lot
 from pipeline.model import (
     Batch,
     Document,
@@ -39,6 +40,10 @@ _NAME_LENGTH = 60
 INDEX_COLUMNS = (
     "document_id", "title", "file", "pages", "batch", "series", "box", "sha256", "size_bytes", "pdfa", "conforms",
     "mean_confidence", "roll", "first_frame", "last_frame",
+)  # fmt: skip
+QUALITY_COLUMNS = (
+    "batch", "plan", "pages", "sample", "accepted_major", "looked_at", "critical", "major", "minor", "sample_rejected",
+    "state", "passed_at", "seed",
 )  # fmt: skip
 _COLUMN_MEANINGS = {
     "document_id": "the bureau's own number of the document; unique for ever",
@@ -220,6 +225,8 @@ def _bag_job(
         ("index.csv", _index(bureau, order, documents, batches)),
         ("index-columns.csv", _csv(("column", "meaning"), [(name, _COLUMN_MEANINGS[name]) for name in INDEX_COLUMNS])),
     ]
+    if lots := bureau.ledger.lots_of(order.number):
+        texts.append(("quality.csv", _csv(QUALITY_COLUMNS, [_quality_row(lot) for lot in lots])))
     if bureau.profile_of(order).package.text:
         for document in documents:
             for place, page in _places_in_bag(bureau, document):
@@ -299,6 +306,15 @@ def _index(
             )
         )
     return _csv(INDEX_COLUMNS, rows)
+
+
+def _quality_row(lot: Lot) -> tuple[object, ...]:
+    return (
+        _no_formula(lot.batch), lot.plan, lot.pages, lot.sample, lot.accept, lot.looked, lot.critical, lot.major,
+        lot.minor,
+        "yes" if lot.rejected else "no", lot.state.value,
+        "" if lot.passed_at is None else lot.passed_at.isoformat(timespec="seconds"), lot.seed,
+    )  # fmt: skip
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:

@@ -73,7 +73,7 @@ def say_defect(bureau: Bureau, lot: Lot, page: LotPage, defect: Defect, *, note:
     if defect is Defect.OTHER and not note:
         raise CannotLook("Write into the note which defect it is.")
     verdict, words = DEFECTS[defect]
-    told = f"{words} ({defect.value}, {verdict.value})" + (f"; “{note}”" if note else "")
+    told = f"{words} ({defect.value}, {verdict.value} defect)" + (f"; “{note}”" if note else "")
     remedy = (
         " Have it scanned again, leave it out, or release it as it is. Retry: somebody looks at it again."
         if verdict in GRAVE

@@ -145,9 +145,10 @@ class Inspections(Work):
             )
             if held:
                 _hold_page(c, lot.order_id, page_id, sentence)
+            outcome = "done" if verdict is Verdict.GOOD else verdict.value
             add_event(
-                c, lot.order_id, f"page {page_id}", "looked at", who, verdict.value,
-                defect=defect, note=note, scanned_by=page.operator, before=seen,
+                c, lot.order_id, f"page {page_id}", "looked at", who, outcome,
+                verdict=verdict, defect=defect, note=note, scanned_by=page.operator, before=seen,
             )  # fmt: skip
             self._consider_lot(c, batch_id, who=who)
 

@@ -73,7 +73,13 @@ def sha(number: int) -> Sha256:
 
 
 def arrival(
-    ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1", *, digest: str | None = None
+    ledger: Ledger,
+    order: WorkOrder,
+    pages: int,
+    name: str = "box-1",
+    *,
+    digest: str | None = None,
+    operator: str = "",
 ) -> Callable[[], BatchId | None]:
     """A delivery that has been claimed; the call takes it in. Each is of its own digest unless `digest` says so."""
     number = next(_sources)
@@ -83,6 +89,7 @@ def arrival(
         order_number=order.number,
         moves=True,
         who="test",
+        operator=operator,
     )
     task = ledger.claim_at_once(task_id, "w")
     assert task is not None
@@ -114,9 +121,9 @@ def take_in(ledger: Ledger, task: Task) -> BatchId | None:
     return batch_id
 
 
-def receive(ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1") -> BatchId | None:
+def receive(ledger: Ledger, order: WorkOrder, pages: int, name: str = "box-1", *, operator: str = "") -> BatchId | None:
     """A delivery of so many pages, taken in."""
-    return arrival(ledger, order, pages, name)()
+    return arrival(ledger, order, pages, name, operator=operator)()
 
 
 def run_hint(ledger: Ledger, task_id: int, attempt: int, owner: str = "w") -> Task | None:
@@ -172,9 +179,10 @@ def finish(ledger: Ledger, task: Task, *, late: Exclusion | None = None) -> None
 
 
 def _inspection_of(ledger: Ledger, task: Task) -> Inspection:
-    """What the order's profile asks for; a made-up profile says nothing else."""
+    """What the order's made-up profile asks for, which says nothing else; those of the house ask for none."""
     assert task.order_id is not None
-    return Inspection(json.loads(ledger.profile_document(ledger.order_by_id(task.order_id).profile_digest)))
+    profile = json.loads(ledger.profile_document(ledger.order_by_id(task.order_id).profile_digest))
+    return Inspection(profile) if isinstance(profile, str) else Inspection.NONE
 
 
 def work_off(ledger: Ledger) -> list[Task]:

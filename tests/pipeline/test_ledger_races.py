@@ -12,16 +12,26 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.ledger import Fenced, HeldNoLonger, Ledger, OrderNotOpen, database
+from pipeline.defects import Verdict
+from pipeline.ledger import (
+    AWAITING_INSPECTION,
+    Fenced,
+    HeldNoLonger,
+    Ledger,
+    NotToBeLookedAt,
+    OrderNotOpen,
+    database,
+)
 from pipeline.ledger.ledger import BatchChanged
-from pipeline.model import Exclusion, Hold, OrderStatus, PlannedDocument, Task, TaskKind, WorkOrder
+from pipeline.ledger.lots import LotPage
+from pipeline.model import BatchId, Exclusion, Hold, Inspection, OrderStatus, PlannedDocument, Task, TaskKind, WorkOrder
 from tests.pipeline.by_hand import adds_up, arrival, open_order, receive, run_hint, sha, work_off
 from tests.servers import PostgreSQL
 
 Step = Callable[[], object]
 # what a caller is told in the words of the house; anything else would be a fault
 _SKIPPED = re.compile(r"SELECT (?!.* FOR )|INSERT INTO (events|tasks)", re.DOTALL)
-TOLD = (Fenced, HeldNoLonger, OrderNotOpen, BatchChanged)
+TOLD = (Fenced, HeldNoLonger, OrderNotOpen, BatchChanged, NotToBeLookedAt)
 
 
 @pytest.fixture
@@ -113,9 +123,12 @@ def _check_to_the_end(ledger: Ledger) -> None:
     for hold in ledger.holds():
         if hold.kind is TaskKind.RECEIVE_BATCH:
             ledger.drop_delivery(hold, who="test", why="")
-        else:
+        elif hold.code != AWAITING_INSPECTION:
             ledger.decide_retry(hold, who="test", why="")
     work_off(ledger)
+    for lot in ledger.lots_under_way():
+        while (page := ledger.next_to_look(lot.id)) is not None:
+            _look(ledger, page, Verdict.GOOD, lot=lot.id)()
     order = ledger.orders()[0]
     if order.status is OrderStatus.OPEN:
         ledger.close_order(order.number, who="test")
@@ -369,6 +382,61 @@ def one_place_is_announced_twice(ledger: Ledger) -> tuple[Step, Step]:
     return take, take
 
 
+def _look(ledger: Ledger, page: LotPage, verdict: Verdict, *, lot: BatchId) -> Step:
+    return lambda: ledger.record_verdict(
+        lot, page.id, verdict, None, seen=page.verdict, sentence="Bad.", note="", who="test"
+    )
+
+
+def _two_pages_looked_at(ledger: Ledger, *verdicts: Verdict) -> tuple[BatchId, list[LotPage]]:
+    """A lot of two pages, of which the first ones have these verdicts."""
+    batch_id = receive(ledger, open_order(ledger, inspection=Inspection.BEFORE), 2)
+    assert batch_id is not None
+    work_off(ledger)
+    for page, verdict in zip(ledger.lot_pages(batch_id), verdicts, strict=False):
+        _look(ledger, page, verdict, lot=batch_id)()
+    return batch_id, ledger.lot_pages(batch_id)
+
+
+def _hold_of(ledger: Ledger, page: LotPage) -> Hold:
+    return next(hold for hold in ledger.holds() if hold.page_id == page.id)
+
+
+def the_last_two_pages_are_looked_at(ledger: Ledger) -> tuple[Step, Step]:
+    lot, (one, other) = _two_pages_looked_at(ledger)
+    return _look(ledger, one, Verdict.GOOD, lot=lot), _look(ledger, other, Verdict.GOOD, lot=lot)
+
+
+def a_page_is_released_and_the_last_other_looked_at(ledger: Ledger) -> tuple[Step, Step]:
+    lot, (bad, other) = _two_pages_looked_at(ledger, Verdict.MAJOR)
+    hold = _hold_of(ledger, bad)
+    return lambda: ledger.decide_release(hold, who="test", why=""), _look(ledger, other, Verdict.GOOD, lot=lot)
+
+
+def a_page_is_left_out_and_found_good(ledger: Ledger) -> tuple[Step, Step]:
+    lot, (bad, _) = _two_pages_looked_at(ledger, Verdict.MAJOR, Verdict.GOOD)
+    hold = _hold_of(ledger, bad)
+    return (
+        lambda: ledger.decide_exclude(hold, Exclusion.WAIVED, who="test", why=""),
+        _look(ledger, bad, Verdict.GOOD, lot=lot),
+    )
+
+
+def a_page_is_replaced_and_found_good(ledger: Ledger) -> tuple[Step, Step]:
+    lot, (bad, _) = _two_pages_looked_at(ledger, Verdict.MAJOR, Verdict.GOOD)
+    return (
+        lambda: ledger.replace_page(bad.id, "again.tif", sha(5), who="test", why=""),
+        _look(ledger, bad, Verdict.GOOD, lot=lot),
+    )
+
+
+def a_new_scan_is_read_and_the_last_other_looked_at(ledger: Ledger) -> tuple[Step, Step]:
+    lot, (bad, other) = _two_pages_looked_at(ledger, Verdict.MAJOR)
+    ledger.replace_page(bad.id, "again.tif", sha(5), who="test", why="")
+    task = _claimed(ledger, TaskKind.RECOGNIZE_PAGE)
+    return _recognized(ledger, task), _look(ledger, other, Verdict.GOOD, lot=lot)
+
+
 PAIRS = [("waived", "replaced"), ("replaced", "waived"), ("replaced", "replaced"), ("replaced", "retried"),
          ("retried", "replaced"), ("released", "waived"), ("waived", "released")]  # fmt: skip
 LIKE_EACH_OTHER = [
@@ -378,6 +446,7 @@ LIKE_EACH_OTHER = [
     the_last_two_documents_are_packaged,
     the_last_two_pages_are_read,
     the_last_two_rolls_are_written,
+    the_last_two_pages_are_looked_at,
     two_reapers_come,
     one_place_is_announced_twice,
     tasks_are_handed_out_to_two_feeders,
@@ -397,6 +466,10 @@ UNLIKE = [
     the_reaper_comes_while_a_task_ends,
     a_floor_stops_while_its_task_ends,
     a_document_is_packaged_while_tasks_are_handed_out,
+    a_page_is_released_and_the_last_other_looked_at,
+    a_page_is_left_out_and_found_good,
+    a_page_is_replaced_and_found_good,
+    a_new_scan_is_read_and_the_last_other_looked_at,
 ]
 
 
