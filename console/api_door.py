@@ -48,13 +48,13 @@ _STATUS: Mapping[type[Exception], tuple[int, str]] = {
     HeldNoLonger: (409, "held-no-longer"),
     CannotDecide: (409, "cannot-decide"),
     PackageDamaged: (500, "package-damaged"),
-    uploads.BadUpload: (422, uploads.BadUpload.code),
-    uploads.OtherDigest: (422, uploads.OtherDigest.code),
-    uploads.NoSuchUpload: (404, uploads.NoSuchUpload.code),
-    uploads.LargerThanSaid: (413, uploads.LargerThanSaid.code),
-    uploads.TooManyUploads: (429, uploads.TooManyUploads.code),
-    uploads.NoRoom: (507, uploads.NoRoom.code),
-    uploads.UploadRefused: (409, ""),  # the others, by their own codes
+    uploads.BadUpload: (422, ""),  # by their own codes
+    uploads.OtherDigest: (422, ""),
+    uploads.NoSuchUpload: (404, ""),
+    uploads.LargerThanSaid: (413, ""),
+    uploads.TooManyUploads: (429, ""),
+    uploads.NoRoom: (507, ""),
+    uploads.UploadRefused: (409, ""),
     Refusal: (409, ""),
 }
 _MEANINGS: Mapping[int, str] = {
@@ -134,12 +134,6 @@ def add_problems(app: FastAPI) -> None:
         more = f"; and {len(faults) - _MOST_FAULTS_TOLD} more" if len(faults) > _MOST_FAULTS_TOLD else ""
         return _problem(422, "bad-request", "; ".join(faults[:_MOST_FAULTS_TOLD]) + more)
 
-    async def http(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        words = {404: ("not-there", _NOT_THERE), 405: ("no-such-method", "This is not done with this method.")}
-        code, sentence = words.get(error.status_code, ("bad-request", str(error.detail)))
-        return _problem(error.status_code, code, sentence, error.headers)
-
     async def disk(_request: Request, error: Exception) -> Response:
         if isinstance(error, OSError) and error.errno in _FULL:
             return _problem(507, uploads.NoRoom.code, str(uploads.NoRoom()))
@@ -149,13 +143,21 @@ def add_problems(app: FastAPI) -> None:
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         **dict.fromkeys(_STATUS, refused),
         RequestValidationError: wrong,
-        HTTPException: http,
+        HTTPException: http_problem,
         OSError: disk,
         Exception: disk,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(_BodyLimit)
+
+
+async def http_problem(_request: Request, error: Exception) -> Response:
+    """What the framework itself refuses, as a `Problem`."""
+    assert isinstance(error, HTTPException)
+    words = {404: ("not-there", _NOT_THERE), 405: ("no-such-method", "This is not done with this method.")}
+    code, sentence = words.get(error.status_code, ("bad-request", str(error.detail)))
+    return _problem(error.status_code, code, sentence, error.headers)
 
 
 def _problem(status: int, code: str, sentence: str, headers: Mapping[str, str] | None = None) -> Response:

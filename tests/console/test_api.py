@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from pipeline.bureau import Bureau
 from pipeline.document_work import BagJob, write_bag
 from pipeline.model import WorkOrder
 from pipeline.packaging import package_folder
+from tests.conftest import ROOT
 from tests.console.served import served
 from tests.console.test_orders import NAMES, bureau, kinds_of
 from tests.console.test_signing_in import PASSWORD, sign_in
@@ -365,7 +369,8 @@ def test_a_full_disk_is_told_as_such(bureau: Bureau, api: dict[str, Api]) -> Non
 
 
 def test_what_is_not_there_is_told_in_the_shape_of_every_refusal(client: httpx.Client, api: dict[str, Api]) -> None:
-    assert is_problem(api["keller"].get("/nothing"), 404, "not-there")
+    for place in ("/nothing", "/orders/a%0A/batches", "/orders/a%0A"):
+        assert is_problem(api["keller"].get(place), 404, "not-there")
     assert is_problem(api["keller"].ask("PATCH", "/orders"), 405, "no-such-method")
     assert is_problem(api["keller"].get(f"/pages/{1 << 70}"), 422, "bad-request")
     assert is_problem(api["keller"].ask("POST", "/orders", content=b"{"), 422, "bad-request")
@@ -374,3 +379,23 @@ def test_what_is_not_there_is_told_in_the_shape_of_every_refusal(client: httpx.C
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["security"] and operation["description"]
+
+
+@pytest.mark.tool
+def test_the_commands_of_the_manual_do_what_it_says(
+    bureau: Bureau, client: httpx.Client, secrets: dict[str, str], tmp_path: Path
+) -> None:
+    delivered(bureau, opened(bureau, "WO-2026-0001"))
+    manual = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^```sh\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)
+    assert len(commands) == 4
+    environment = {**os.environ, "API": str(client.base_url).rstrip("/") + PLACE, "TOKEN": secrets["keller"]}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "".join(commands)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bagit.txt").read_text().startswith("BagIt-Version")
+    take_in(bureau)
+    [(name, _)] = batches(bureau, "WO-77")
+    assert name == "box-1"
