@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 
 from console import answers
 from console import api_models as m
-from console.api_door import Asks, Borne, Everybody, FloorStaff, Supervisor, add_problems, problems
+from console.api_door import Asks, Borne, Everybody, FloorStaff, Number, Supervisor, add_problems, problems
 from console.api_uploads import add_uploads
 from console.held_pages import MAY_DECIDE, MOST_ID, SEES_HELD, SEES_HISTORY, printable
 from console.orders import NotThere, one_line, order_for, reason_in
@@ -61,7 +61,6 @@ strings, times are ISO 8601 in UTC. Lists come in pieces: ask again with `next` 
 is not done is answered with a `code` for programs and a `sentence` for people.
 """
 
-Number = Annotated[str, Path(max_length=60, description="The order's number, such as WO-2026-0001.")]
 Id = Annotated[int, Path(ge=1, le=MOST_ID)]
 Cursor = Annotated[int, Query(ge=0, le=MOST_CURSOR, description="`next` of the answer before; 0 for the beginning.")]
 Reader = Annotated[Session, Depends(Asks(SEES_HELD))]

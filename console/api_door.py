@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, Response, Security
+from fastapi import Depends, FastAPI, Path, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -100,6 +100,7 @@ def token_of(request: Request, bearer: Bearer) -> Token:
     return tokens.bearer(bureau, bearer.credentials, address=address)
 
 
+Number = Annotated[str, Path(max_length=60, description="The order's number, such as WO-2026-0001.")]
 Everybody = Annotated[Session, Depends(Asks(EVERYBODY))]
 FloorStaff = Annotated[Session, Depends(Asks(SEES_FLOOR))]
 Supervisor = Annotated[Session, Depends(Asks(SUPERVISORS))]
@@ -118,14 +119,14 @@ def add_problems(app: FastAPI) -> None:
     async def refused(_request: Request, error: Exception) -> Response:
         kind = next(kind for kind in type(error).__mro__ if kind in _STATUS)
         status, code = _STATUS[kind]
-        headers: dict[str, str] = {}
-        if status == 401:
-            headers = _BEARER
+        headers = _BEARER if status == 401 else {}
         if isinstance(error, uploads.OtherOffset):
             headers = {"upload-offset": str(error.received)}
         sentence = error.sentence if isinstance(error, Refusal) else str(error)
         if status == 404 and not isinstance(error, uploads.UploadRefused):
             sentence = _NOT_THERE
+        if status >= 500:
+            log.error("%s", sentence)
         return _problem(status, code or getattr(error, "code", "refused"), sentence, headers)
 
     async def wrong(_request: Request, error: Exception) -> Response:
@@ -134,7 +135,7 @@ def add_problems(app: FastAPI) -> None:
         more = f"; and {len(faults) - _MOST_FAULTS_TOLD} more" if len(faults) > _MOST_FAULTS_TOLD else ""
         return _problem(422, "bad-request", "; ".join(faults[:_MOST_FAULTS_TOLD]) + more)
 
-    async def disk(_request: Request, error: Exception) -> Response:
+    async def failed(_request: Request, error: Exception) -> Response:
         if isinstance(error, OSError) and error.errno in _FULL:
             return _problem(507, uploads.NoRoom.code, str(uploads.NoRoom()))
         log.error("the API failed", exc_info=error)
@@ -144,8 +145,8 @@ def add_problems(app: FastAPI) -> None:
         **dict.fromkeys(_STATUS, refused),
         RequestValidationError: wrong,
         HTTPException: http_problem,
-        OSError: disk,
-        Exception: disk,
+        OSError: failed,
+        Exception: failed,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -16,7 +16,7 @@ from console.orders import PRINTS_TICKETS, order_for
 from console.signing_in import Doorkeeper, NotAllowed, check_form, show
 from pipeline import uploads
 from pipeline.bureau import Bureau
-from pipeline.ledger import Session
+from pipeline.ledger import OrderNotOpen, Session
 from pipeline.model import WorkOrder
 
 FILES, NAME, FORM_TOKEN = "files", "name", "form_token"
@@ -50,7 +50,7 @@ def add_drop(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         pieces = request.stream()
         try:
             batch = await run_in_threadpool(uploads.Drop, bureau, order)
-        except uploads.UploadRefused as error:
+        except (uploads.UploadRefused, OrderNotOpen) as error:
             await _read_out(pieces)
             return page(request, session, order, said=str(error))
         try:
@@ -58,7 +58,7 @@ def add_drop(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             async for data in pieces:
                 await run_in_threadpool(form.write, data)
             await run_in_threadpool(form.complete)
-        except (uploads.UploadRefused, BadForm, FormParserError) as error:
+        except (uploads.UploadRefused, OrderNotOpen, BadForm, FormParserError) as error:
             await _read_out(pieces)
             return page(request, session, order, said=f"{error} Nothing was taken.")
         except NotAllowed:
@@ -116,6 +116,7 @@ class DropForm:
         Raises:
             BadForm: it is not whole.
             UploadRefused: there is nothing in it, or it cannot be kept.
+            OrderNotOpen: the order was closed meanwhile.
         """
         if not self._is_over:
             raise BadForm("The form broke off.")

@@ -29,6 +29,7 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.bureau import Bureau
 from pipeline.intake import DeliveredFile, batch_digest, is_junk, keepable, natural_key, scan_files
+from pipeline.ledger import OrderNotOpen
 from pipeline.ledger.lookups import UploadLook
 from pipeline.model import OrderStatus, Sha256, WorkOrder
 from pipeline.store import file_digest, fsync_path
@@ -173,7 +174,8 @@ def begin_upload(bureau: Bureau, order: WorkOrder, name: str, files: Sequence[De
     """Say what will come for an order; the files are numbered from 1 as they were said.
 
     Raises:
-        UploadRefused: a name cannot be kept, a limit is passed, the order takes nothing, or the disk is full.
+        UploadRefused: a name cannot be kept, a limit is passed, or the disk is full.
+        OrderNotOpen: the order takes no more batches.
     """
     _check_open(order)
     _check_names(bureau, name, files)
@@ -306,6 +308,10 @@ class Drop:
     """A batch that comes all at once, from a browser, which cannot say beforehand what will come.
 
     Its files are written one after the other; then it is an upload that is whole, or it is given up.
+
+    Raises:
+        UploadRefused: too many uploads are under way.
+        OrderNotOpen: the order takes no more batches.
     """
 
     def __init__(self, bureau: Bureau, order: WorkOrder) -> None:
@@ -358,7 +364,8 @@ class Drop:
         """Make a delivery of what has come.
 
         Raises:
-            UploadRefused: the batch's name cannot be kept, nothing has come, or the order takes nothing any more.
+            UploadRefused: the batch's name cannot be kept, or nothing has come.
+            OrderNotOpen: the order takes no more batches.
         """
         _check_names(self._bureau, name, self._files)
         upload = Upload(id=self._folder.name, order=self._order.number, name=name, files=tuple(self._files))
@@ -377,7 +384,8 @@ def complete_upload(bureau: Bureau, upload_id: str, *, who: str) -> UploadLook:
     """Make a delivery of an upload that is whole; asked again, it gives the same one.
 
     Raises:
-        UploadRefused: something is missing yet, or the order takes nothing any more; the upload stays as it is.
+        UploadRefused: something is missing yet.
+        OrderNotOpen: the order takes no more batches; the upload stays as it is.
     """
     if (announced := bureau.ledger.upload_look(upload_id)) is not None:
         return announced
@@ -501,7 +509,7 @@ def _said(place: Path) -> Upload:
 
 def _check_open(order: WorkOrder) -> None:
     if order.status is not OrderStatus.OPEN:
-        raise BadUpload(f"Work order {order.number} is {order.status.value}. Reopen it, then send the batch.")
+        raise OrderNotOpen(f"Work order {order.number} is {order.status.value}. Reopen it, then send the batch.")
 
 
 def _check_room(bureau: Bureau, size_bytes: int) -> None:

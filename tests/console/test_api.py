@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bagit
@@ -30,7 +31,8 @@ from tests.console.test_signing_in import PASSWORD, sign_in
 from tests.pipeline.by_hand import open_order, receive, work_off
 from tests.pipeline.test_package_files import delivered
 from tests.pipeline.test_uploads import FILES, batches, opened, take_in
-from tests.whole.home import wait_until
+from tests.servers import free_port
+from tests.whole.home import PLATEN, Home, wait_until
 
 __all__ = ["bureau"]  # the fixture
 
@@ -290,8 +292,8 @@ def said_files(files: dict[str, bytes]) -> list[dict[str, object]]:
     ]
 
 
-def started(api: Api, order: WorkOrder, files: dict[str, bytes], name: str = "box-1") -> str:
-    answer = api.post(f"/orders/{order.number}/uploads", {"name": name, "files": said_files(files)})
+def started(api: Api, number: str, files: dict[str, bytes], name: str = "box-1") -> str:
+    answer = api.post(f"/orders/{number}/uploads", {"name": name, "files": said_files(files)})
     assert answer.status_code == 201, answer.text
     return f"/uploads/{answer.json()['id']}"
 
@@ -301,7 +303,7 @@ def test_a_batch_is_uploaded_interrupted_resumed_and_taken_in_once(
 ) -> None:
     order = open_order(bureau.ledger)
     lee, data = api["lee"], b"0123456789" * 300_000
-    place = started(lee, order, {"scan.pdf": data, **FILES})
+    place = started(lee, order.number, {"scan.pdf": data, **FILES})
     # a sender that is cut off in the middle: it has promised everything and sends a third
     with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as line:
         head = (
@@ -337,7 +339,7 @@ def test_a_batch_is_uploaded_interrupted_resumed_and_taken_in_once(
 def test_what_is_not_as_it_was_said_is_refused(bureau: Bureau, api: dict[str, Api]) -> None:
     order = open_order(bureau.ledger)
     lee = api["lee"]
-    place = started(lee, order, {"a.pdf": b"right"})
+    place = started(lee, order.number, {"a.pdf": b"right"})
     assert is_problem(lee.ask("PUT", f"{place}/files/1", content=b"wrong"), 422, "other-digest")
     assert is_problem(lee.ask("PUT", f"{place}/files/1", content=b"right and more"), 413, "larger-than-said")
     unsized = lee.ask("PUT", f"{place}/files/1", content=iter([b"rig", b"ht and more"]))
@@ -363,7 +365,7 @@ def test_a_request_that_is_too_large_to_be_anything_is_not_read(client: httpx.Cl
 
 def test_a_full_disk_is_told_as_such(bureau: Bureau, api: dict[str, Api]) -> None:
     order = open_order(bureau.ledger)
-    place = started(api["lee"], order, {"a.pdf": b"right"})
+    place = started(api["lee"], order.number, {"a.pdf": b"right"})
     object.__setattr__(bureau, "settings", bureau.settings.model_copy(update={"min_free_mb": 1 << 40}))
     assert is_problem(api["lee"].ask("PUT", f"{place}/files/1", content=b"right"), 507, "no-room")
 
@@ -399,3 +401,57 @@ def test_the_commands_of_the_manual_do_what_it_says(
     take_in(bureau)
     [(name, _)] = batches(bureau, "WO-77")
     assert name == "box-1"
+
+
+@contextmanager
+def console_of(home: Home) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """`platen console` as a process of its own, which the block may kill."""
+    port = free_port()
+    process = subprocess.Popen(
+        [PLATEN, "console", "--port", str(port)], env=home.environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+
+            def serves() -> bool:
+                try:
+                    return client.get("/healthz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_until(serves, seconds=60)
+            yield client, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_upload_outlives_consoles_that_are_killed_in_the_middle_and_after_completing(
+    bureau: Bureau, secrets: dict[str, str]
+) -> None:
+    home, data = Home(bureau.settings.home), b"not a scan" * 300_000
+    opened(bureau)
+    with console_of(home) as (client, process):
+        place = started(Api(client, secrets["lee"]), "WO-1", {"scan.pdf": data})
+
+        def cut_off() -> Iterator[bytes]:
+            yield data[: 2 << 20]
+            parts = home.folder / "inbox" / ".uploads"
+            wait_until(lambda: [part for part in parts.glob("*/parts/1") if part.stat().st_size], seconds=20)
+            process.kill()
+            yield data[2 << 20 :]
+
+        with pytest.raises(httpx.TransportError):
+            Api(client, secrets["lee"]).ask("PUT", f"{place}/files/1", content=cut_off())
+    with console_of(home) as (client, process):
+        lee = Api(client, secrets["lee"])
+        here = lee.get(place).json()["files"][0]["received"]
+        assert 0 < here < len(data)
+        assert lee.ask("PUT", f"{place}/files/1?offset={here}", content=data[here:]).json()["verified"]
+        digest = lee.ask("POST", f"{place}/complete").json()["digest"]
+        process.kill()
+    take_in(bureau)
+    with served(bureau) as client:
+        again = Api(client, secrets["lee"]).ask("POST", f"{place}/complete").json()
+    assert (again["state"], again["digest"]) == ("received", digest)
+    assert take_in(bureau) == 0 and batches(bureau) == [("box-1", digest)]

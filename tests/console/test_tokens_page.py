@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 from console.api import PLACE
 from pipeline import tokens
 from pipeline.bureau import Bureau
+from pipeline.model import TokenState
 from tests.console.served import served
 from tests.console.test_orders import bureau, text_of
 from tests.console.test_signing_in import PASSWORD, form_token, sign_in
@@ -39,16 +39,12 @@ def test_somebody_makes_a_token_sees_it_once_and_revokes_it(bureau: Bureau) -> N
     assert [token.state.value for token in bureau.ledger.tokens()] == ["good", "revoked"]
 
 
-def test_tokens_are_kept_by_the_command(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
-    home.platen("init")
-    home.platen("user", "add", "scanner", "--role", "operator")
-    given = json.loads(home.platen("token", "add", "scanner", "--title", "room 12", "--days", "7", "--json"))
-    assert given["token"].startswith(tokens.PREFIX)
+def test_tokens_are_kept_by_the_command(bureau: Bureau) -> None:
+    home = Home(bureau.settings.home)
+    given = json.loads(home.platen("token", "add", "lee", "--title", "room 12", "--days", "7", "--json"))
+    assert tokens.bearer(bureau, given["token"], address="10.0.0.7").user.name == "lee"
     [listed] = home.ask("token", "list")
     assert {**listed, "token": given["token"]} == given and (listed["role"], listed["state"]) == ("operator", "good")
     home.platen("token", "add", "nobody", codes=(1,))
-    home.platen("token", "add", "scanner", "--days", "0", codes=(2,))
     home.platen("token", "revoke", str(listed["id"]))
-    home.platen("token", "revoke", str(listed["id"]), codes=(1,))
-    assert home.ask("token", "list")[0]["state"] == "revoked"
+    assert bureau.ledger.tokens()[0].state is TokenState.REVOKED
