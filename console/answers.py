@@ -93,8 +93,8 @@ def upload_answer(upload: Upload, here: Sequence[Arrived]) -> dict[str, Any]:
     }
 
 
-def completed_upload_answer(upload_id: str, look: UploadLook) -> dict[str, Any]:
-    """What became of an upload that was completed."""
+def completed_upload_answer(upload_id: str, look: UploadLook, digest: str | None) -> dict[str, Any]:
+    """What became of an upload that was completed; `digest` is that of the batch it was said to become."""
     if look.batch is not None:
         state, sentence = "received", ""
     elif look.held_as is not None:
@@ -108,7 +108,7 @@ def completed_upload_answer(upload_id: str, look: UploadLook) -> dict[str, Any]:
         "order": look.order,
         "name": look.name,
         "state": state,
-        "digest": look.batch_digest,
+        "digest": look.batch_digest or digest,
         "files": [],
         "batch": look.batch,
         "held_as": look.held_as,

@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 
 from console import answers
 from console import api_models as m
-from console.api_door import Asks, Borne, Everybody, FloorStaff, Supervisor, add_problems, problems
+from console.api_door import Asks, Borne, Everybody, FloorStaff, Number, Supervisor, add_problems, problems
 from console.api_uploads import add_uploads
 from console.held_pages import MAY_DECIDE, MOST_ID
 from console.histories import SEES_HISTORY
@@ -32,6 +32,7 @@ from pipeline.package_files import package_file, package_files
 from pipeline.review import CannotDecide, decide, decisions, hold_with_id
 
 PLACE = "/api/v1"
+MOST_CURSOR = (1 << 53) - 1  # the largest whole number that every reader of JSON keeps (RFC 8259, 6)
 HOLDS_AT_ONCE = 100
 HISTORY_AT_ONCE = 1_000
 FILES_AT_ONCE = 1_000
@@ -62,9 +63,8 @@ strings, times are ISO 8601 in UTC. Lists come in pieces: ask again with `next` 
 is not done is answered with a `code` for programs and a `sentence` for people.
 """
 
-Number = Annotated[str, Path(max_length=60, description="The order's number, such as WO-2026-0001.")]
 Id = Annotated[int, Path(ge=1, le=MOST_ID)]
-Cursor = Annotated[int, Query(ge=0, le=MOST_ID, description="`next` of the answer before; 0 for the beginning.")]
+Cursor = Annotated[int, Query(ge=0, le=MOST_CURSOR, description="`next` of the answer before; 0 for the beginning.")]
 Reader = Annotated[Session, Depends(Asks(SEES_HELD))]
 Historian = Annotated[Session, Depends(Asks(SEES_HISTORY))]
 

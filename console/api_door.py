@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, Response, Security
+from fastapi import Depends, FastAPI, Path, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -48,13 +48,13 @@ _STATUS: Mapping[type[Exception], tuple[int, str]] = {
     HeldNoLonger: (409, "held-no-longer"),
     CannotDecide: (409, "cannot-decide"),
     PackageDamaged: (500, "package-damaged"),
-    uploads.BadUpload: (422, uploads.BadUpload.code),
-    uploads.OtherDigest: (422, uploads.OtherDigest.code),
-    uploads.NoSuchUpload: (404, uploads.NoSuchUpload.code),
-    uploads.LargerThanSaid: (413, uploads.LargerThanSaid.code),
-    uploads.TooManyUploads: (429, uploads.TooManyUploads.code),
-    uploads.NoRoom: (507, uploads.NoRoom.code),
-    uploads.UploadRefused: (409, ""),  # the others, by their own codes
+    uploads.BadUpload: (422, ""),  # by their own codes
+    uploads.OtherDigest: (422, ""),
+    uploads.NoSuchUpload: (404, ""),
+    uploads.LargerThanSaid: (413, ""),
+    uploads.TooManyUploads: (429, ""),
+    uploads.NoRoom: (507, ""),
+    uploads.UploadRefused: (409, ""),
     Refusal: (409, ""),
 }
 _MEANINGS: Mapping[int, str] = {
@@ -100,6 +100,7 @@ def token_of(request: Request, bearer: Bearer) -> Token:
     return tokens.bearer(bureau, bearer.credentials, address=address)
 
 
+Number = Annotated[str, Path(max_length=60, description="The order's number, such as WO-2026-0001.")]
 Everybody = Annotated[Session, Depends(Asks(EVERYBODY))]
 FloorStaff = Annotated[Session, Depends(Asks(SEES_FLOOR))]
 Supervisor = Annotated[Session, Depends(Asks(SUPERVISORS))]
@@ -118,14 +119,14 @@ def add_problems(app: FastAPI) -> None:
     async def refused(_request: Request, error: Exception) -> Response:
         kind = next(kind for kind in type(error).__mro__ if kind in _STATUS)
         status, code = _STATUS[kind]
-        headers: dict[str, str] = {}
-        if status == 401:
-            headers = _BEARER
+        headers = _BEARER if status == 401 else {}
         if isinstance(error, uploads.OtherOffset):
             headers = {"upload-offset": str(error.received)}
         sentence = error.sentence if isinstance(error, Refusal) else str(error)
         if status == 404 and not isinstance(error, uploads.UploadRefused):
             sentence = _NOT_THERE
+        if status >= 500:
+            log.error("%s", sentence)
         return _problem(status, code or getattr(error, "code", "refused"), sentence, headers)
 
     async def wrong(_request: Request, error: Exception) -> Response:
@@ -134,13 +135,7 @@ def add_problems(app: FastAPI) -> None:
         more = f"; and {len(faults) - _MOST_FAULTS_TOLD} more" if len(faults) > _MOST_FAULTS_TOLD else ""
         return _problem(422, "bad-request", "; ".join(faults[:_MOST_FAULTS_TOLD]) + more)
 
-    async def http(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        words = {404: ("not-there", _NOT_THERE), 405: ("no-such-method", "This is not done with this method.")}
-        code, sentence = words.get(error.status_code, ("bad-request", str(error.detail)))
-        return _problem(error.status_code, code, sentence, error.headers)
-
-    async def disk(_request: Request, error: Exception) -> Response:
+    async def failed(_request: Request, error: Exception) -> Response:
         if isinstance(error, OSError) and error.errno in _FULL:
             return _problem(507, uploads.NoRoom.code, str(uploads.NoRoom()))
         log.error("the API failed", exc_info=error)
@@ -149,13 +144,21 @@ def add_problems(app: FastAPI) -> None:
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         **dict.fromkeys(_STATUS, refused),
         RequestValidationError: wrong,
-        HTTPException: http,
-        OSError: disk,
-        Exception: disk,
+        HTTPException: http_problem,
+        OSError: failed,
+        Exception: failed,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(_BodyLimit)
+
+
+async def http_problem(_request: Request, error: Exception) -> Response:
+    """What the framework itself refuses, as a `Problem`."""
+    assert isinstance(error, HTTPException)
+    words = {404: ("not-there", _NOT_THERE), 405: ("no-such-method", "This is not done with this method.")}
+    code, sentence = words.get(error.status_code, ("bad-request", str(error.detail)))
+    return _problem(error.status_code, code, sentence, error.headers)
 
 
 def _problem(status: int, code: str, sentence: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -389,7 +389,7 @@ class UploadAnswer(_Given):
         description="Open: pieces may come. Completed: it waits for intake. Then it was received, held for a person, "
         "refused, or set aside by a person."
     )
-    digest: str | None = Field(description="That of the batch it becomes; null when it was refused.")
+    digest: str | None = Field(description="That of the batch it becomes; null long after it was refused.")
     files: list[FileOfUpload] = Field(description="Empty once it was completed.")
     batch: int | None = Field(description="The number of the batch it became.")
     held_as: int | None = Field(description="The number of its hold.")

@@ -13,6 +13,7 @@ All state is on the disk and in the ledger's row of the delivery, so any console
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
 import re
@@ -28,6 +29,7 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.bureau import Bureau
 from pipeline.intake import DeliveredFile, batch_digest, is_junk, keepable, natural_key, scan_files
+from pipeline.ledger import OrderNotOpen
 from pipeline.ledger.lookups import UploadLook
 from pipeline.model import OrderStatus, Sha256, WorkOrder
 from pipeline.store import file_digest, fsync_path
@@ -172,7 +174,8 @@ def begin_upload(bureau: Bureau, order: WorkOrder, name: str, files: Sequence[De
     """Say what will come for an order; the files are numbered from 1 as they were said.
 
     Raises:
-        UploadRefused: a name cannot be kept, a limit is passed, the order takes nothing, or the disk is full.
+        UploadRefused: a name cannot be kept, a limit is passed, or the disk is full.
+        OrderNotOpen: the order takes no more batches.
     """
     _check_open(order)
     _check_names(bureau, name, files)
@@ -180,21 +183,10 @@ def begin_upload(bureau: Bureau, order: WorkOrder, name: str, files: Sequence[De
     if total > bureau.settings.upload_mb * _MIB:
         limit, has = bureau.settings.upload_mb, total // _MIB
         raise BadUpload(f"An upload has at most {limit} MiB, this would have {has}. Send it in parts.")
-    folder = bureau.settings.folder("inbox") / UPLOADS_FOLDER
-    folder.mkdir(exist_ok=True)
-    if sum(1 for _ in folder.iterdir()) >= MOST_OPEN:
-        raise TooManyUploads
     _check_room(bureau, total)
-    upload = Upload(id=secrets.token_hex(16), order=order.number, name=name, files=tuple(files))
-    place = folder / upload.id
-    (place / _PARTS).mkdir(parents=True)
-    (place / _BATCH).mkdir()
-    writing = place / f"{_MANIFEST}.part"
-    writing.write_text(json.dumps({**asdict(upload), "who": who}), encoding="utf-8")
-    fsync_path(writing)
-    writing.rename(place / _MANIFEST)  # from here on there is an upload
-    fsync_path(place)
-    log.info("upload %s begun: %d files", upload.id, len(files))
+    folder = _new_folder(bureau)
+    upload = Upload(id=folder.name, order=order.number, name=name, files=tuple(files))
+    _say(folder, upload, who=who)
     return upload
 
 
@@ -312,11 +304,88 @@ def receive_piece(bureau: Bureau, upload: Upload, number: int, *, offset: int, s
         raise NoSuchUpload from error
 
 
+class Drop:
+    """A batch that comes all at once, from a browser, which cannot say beforehand what will come.
+
+    Its files are written one after the other; then it is an upload that is whole, or it is given up.
+
+    Raises:
+        UploadRefused: too many uploads are under way.
+        OrderNotOpen: the order takes no more batches.
+    """
+
+    def __init__(self, bureau: Bureau, order: WorkOrder) -> None:
+        _check_open(order)
+        self._bureau, self._order = bureau, order
+        self._folder = _new_folder(bureau)
+        self._files: list[DeliveredFile] = []
+        self._size_bytes = 0
+        self._stream: BinaryIO | None = None
+
+    def begin_file(self, name: str) -> None:
+        """Begin the next file.
+
+        Raises:
+            UploadRefused: its name cannot be kept or came before, or there are too many.
+        """
+        _check_name(name)
+        self._place, self._name, self._digest = self._folder / _BATCH / name, name, hashlib.sha256()
+        if len(self._files) >= self._bureau.settings.upload_files:
+            raise BadUpload(f"A batch has at most {self._bureau.settings.upload_files} files.")
+        try:
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._place.open("xb")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise BadUpload(f"“{name}” came before, or is a file and a folder with files.") from error
+
+    def write(self, data: bytes) -> None:
+        """Append to the file that was begun.
+
+        Raises:
+            UploadRefused: the batch would be too large, or the disk is full.
+        """
+        assert self._stream is not None
+        self._size_bytes += len(data)
+        if self._size_bytes > self._bureau.settings.upload_mb * _MIB:
+            raise BadUpload(f"A batch has at most {self._bureau.settings.upload_mb} MiB. Send it in parts.")
+        _check_room(self._bureau, len(data))
+        self._digest.update(data)
+        self._stream.write(data)
+
+    def end_file(self) -> None:
+        """The file is whole."""
+        assert self._stream is not None
+        self._stream.close()
+        fsync_path(self._place)
+        size, digest = self._place.stat().st_size, Sha256(self._digest.hexdigest())
+        self._files.append(DeliveredFile(name=self._name, size=size, digest=digest))
+
+    def complete(self, name: str, *, who: str) -> UploadLook:
+        """Make a delivery of what has come.
+
+        Raises:
+            UploadRefused: the batch's name cannot be kept, or nothing has come.
+            OrderNotOpen: the order takes no more batches.
+        """
+        _check_names(self._bureau, name, self._files)
+        upload = Upload(id=self._folder.name, order=self._order.number, name=name, files=tuple(self._files))
+        _say(self._folder, upload, who=who)
+        return complete_upload(self._bureau, upload.id, who=who)
+
+    def give_up(self) -> None:
+        """Keep nothing of it, unless it was completed."""
+        if self._stream is not None:
+            self._stream.close()
+        if self._bureau.ledger.upload_look(self._folder.name) is None:
+            shutil.rmtree(self._folder)
+
+
 def complete_upload(bureau: Bureau, upload_id: str, *, who: str) -> UploadLook:
     """Make a delivery of an upload that is whole; asked again, it gives the same one.
 
     Raises:
-        UploadRefused: something is missing yet, or the order takes nothing any more; the upload stays as it is.
+        UploadRefused: something is missing yet.
+        OrderNotOpen: the order takes no more batches; the upload stays as it is.
     """
     if (announced := bureau.ledger.upload_look(upload_id)) is not None:
         return announced
@@ -379,6 +448,28 @@ def _touched_s(folder: Path) -> float:
     return max((look.st_mtime for look in inside), default=folder.lstat().st_mtime)
 
 
+def _new_folder(bureau: Bureau) -> Path:
+    """An empty upload, which is none until it is said what will come."""
+    uploads = bureau.settings.folder("inbox") / UPLOADS_FOLDER
+    uploads.mkdir(exist_ok=True)
+    if sum(1 for _ in uploads.iterdir()) >= MOST_OPEN:
+        raise TooManyUploads
+    folder = uploads / secrets.token_hex(16)
+    (folder / _PARTS).mkdir(parents=True)
+    (folder / _BATCH).mkdir()
+    return folder
+
+
+def _say(folder: Path, upload: Upload, *, who: str) -> None:
+    """Write down what will come; from here on there is an upload."""
+    writing = folder / f"{_MANIFEST}.part"
+    writing.write_text(json.dumps({**asdict(upload), "who": who}), encoding="utf-8")
+    fsync_path(writing)
+    writing.rename(folder / _MANIFEST)
+    fsync_path(folder)
+    log.info("upload %s begun: %d files", upload.id, len(upload.files))
+
+
 @contextmanager
 def _locked(bureau: Bureau, upload_id: str) -> Iterator[Path]:
     """An upload that nobody else completes, throws away or sweeps meanwhile."""
@@ -418,7 +509,7 @@ def _said(place: Path) -> Upload:
 
 def _check_open(order: WorkOrder) -> None:
     if order.status is not OrderStatus.OPEN:
-        raise BadUpload(f"Work order {order.number} is {order.status.value}. Reopen it, then send the batch.")
+        raise OrderNotOpen(f"Work order {order.number} is {order.status.value}. Reopen it, then send the batch.")
 
 
 def _check_room(bureau: Bureau, size_bytes: int) -> None:

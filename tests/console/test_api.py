@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bagit
@@ -20,13 +24,15 @@ from pipeline.bureau import Bureau
 from pipeline.document_work import BagJob, write_bag
 from pipeline.model import WorkOrder
 from pipeline.packaging import package_folder
+from tests.conftest import ROOT
 from tests.console.served import served
 from tests.console.test_orders import NAMES, bureau, kinds_of
 from tests.console.test_signing_in import PASSWORD, sign_in
 from tests.pipeline.by_hand import open_order, receive, work_off
 from tests.pipeline.test_package_files import delivered
 from tests.pipeline.test_uploads import FILES, batches, opened, take_in
-from tests.whole.home import wait_until
+from tests.servers import free_port
+from tests.whole.home import PLATEN, Home, wait_until
 
 __all__ = ["bureau"]  # the fixture
 
@@ -286,8 +292,8 @@ def said_files(files: dict[str, bytes]) -> list[dict[str, object]]:
     ]
 
 
-def started(api: Api, order: WorkOrder, files: dict[str, bytes], name: str = "box-1") -> str:
-    answer = api.post(f"/orders/{order.number}/uploads", {"name": name, "files": said_files(files)})
+def started(api: Api, number: str, files: dict[str, bytes], name: str = "box-1") -> str:
+    answer = api.post(f"/orders/{number}/uploads", {"name": name, "files": said_files(files)})
     assert answer.status_code == 201, answer.text
     return f"/uploads/{answer.json()['id']}"
 
@@ -297,7 +303,7 @@ def test_a_batch_is_uploaded_interrupted_resumed_and_taken_in_once(
 ) -> None:
     order = open_order(bureau.ledger)
     lee, data = api["lee"], b"0123456789" * 300_000
-    place = started(lee, order, {"scan.pdf": data, **FILES})
+    place = started(lee, order.number, {"scan.pdf": data, **FILES})
     # a sender that is cut off in the middle: it has promised everything and sends a third
     with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as line:
         head = (
@@ -333,7 +339,7 @@ def test_a_batch_is_uploaded_interrupted_resumed_and_taken_in_once(
 def test_what_is_not_as_it_was_said_is_refused(bureau: Bureau, api: dict[str, Api]) -> None:
     order = open_order(bureau.ledger)
     lee = api["lee"]
-    place = started(lee, order, {"a.pdf": b"right"})
+    place = started(lee, order.number, {"a.pdf": b"right"})
     assert is_problem(lee.ask("PUT", f"{place}/files/1", content=b"wrong"), 422, "other-digest")
     assert is_problem(lee.ask("PUT", f"{place}/files/1", content=b"right and more"), 413, "larger-than-said")
     unsized = lee.ask("PUT", f"{place}/files/1", content=iter([b"rig", b"ht and more"]))
@@ -359,13 +365,14 @@ def test_a_request_that_is_too_large_to_be_anything_is_not_read(client: httpx.Cl
 
 def test_a_full_disk_is_told_as_such(bureau: Bureau, api: dict[str, Api]) -> None:
     order = open_order(bureau.ledger)
-    place = started(api["lee"], order, {"a.pdf": b"right"})
+    place = started(api["lee"], order.number, {"a.pdf": b"right"})
     object.__setattr__(bureau, "settings", bureau.settings.model_copy(update={"min_free_mb": 1 << 40}))
     assert is_problem(api["lee"].ask("PUT", f"{place}/files/1", content=b"right"), 507, "no-room")
 
 
 def test_what_is_not_there_is_told_in_the_shape_of_every_refusal(client: httpx.Client, api: dict[str, Api]) -> None:
-    assert is_problem(api["keller"].get("/nothing"), 404, "not-there")
+    for place in ("/nothing", "/orders/a%0A/batches", "/orders/a%0A"):
+        assert is_problem(api["keller"].get(place), 404, "not-there")
     assert is_problem(api["keller"].ask("PATCH", "/orders"), 405, "no-such-method")
     assert is_problem(api["keller"].get(f"/pages/{1 << 70}"), 422, "bad-request")
     assert is_problem(api["keller"].ask("POST", "/orders", content=b"{"), 422, "bad-request")
@@ -374,3 +381,77 @@ def test_what_is_not_there_is_told_in_the_shape_of_every_refusal(client: httpx.C
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["security"] and operation["description"]
+
+
+@pytest.mark.tool
+def test_the_commands_of_the_manual_do_what_it_says(
+    bureau: Bureau, client: httpx.Client, secrets: dict[str, str], tmp_path: Path
+) -> None:
+    delivered(bureau, opened(bureau, "WO-2026-0001"))
+    manual = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^```sh\n(.*?)^```", manual, re.MULTILINE | re.DOTALL)
+    assert len(commands) == 4
+    environment = {**os.environ, "API": str(client.base_url).rstrip("/") + PLACE, "TOKEN": secrets["keller"]}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "".join(commands)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bagit.txt").read_text().startswith("BagIt-Version")
+    take_in(bureau)
+    [(name, _)] = batches(bureau, "WO-77")
+    assert name == "box-1"
+
+
+@contextmanager
+def console_of(home: Home) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """`platen console` as a process of its own, which the block may kill."""
+    port = free_port()
+    process = subprocess.Popen(
+        [PLATEN, "console", "--port", str(port)], env=home.environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+
+            def serves() -> bool:
+                try:
+                    return client.get("/healthz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_until(serves, seconds=60)
+            yield client, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_upload_outlives_consoles_that_are_killed_in_the_middle_and_after_completing(
+    bureau: Bureau, secrets: dict[str, str]
+) -> None:
+    home, data = Home(bureau.settings.home), b"not a scan" * 300_000
+    opened(bureau)
+    with console_of(home) as (client, process):
+        place = started(Api(client, secrets["lee"]), "WO-1", {"scan.pdf": data})
+
+        def cut_off() -> Iterator[bytes]:
+            yield data[: 2 << 20]
+            parts = home.folder / "inbox" / ".uploads"
+            wait_until(lambda: [part for part in parts.glob("*/parts/1") if part.stat().st_size], seconds=20)
+            process.kill()
+            yield data[2 << 20 :]
+
+        with pytest.raises(httpx.TransportError):
+            Api(client, secrets["lee"]).ask("PUT", f"{place}/files/1", content=cut_off())
+    with console_of(home) as (client, process):
+        lee = Api(client, secrets["lee"])
+        here = lee.get(place).json()["files"][0]["received"]
+        assert 0 < here < len(data)
+        assert lee.ask("PUT", f"{place}/files/1?offset={here}", content=data[here:]).json()["verified"]
+        digest = lee.ask("POST", f"{place}/complete").json()["digest"]
+        process.kill()
+    take_in(bureau)
+    with served(bureau) as client:
+        again = Api(client, secrets["lee"]).ask("POST", f"{place}/complete").json()
+    assert (again["state"], again["digest"]) == ("received", digest)
+    assert take_in(bureau) == 0 and batches(bureau) == [("box-1", digest)]

@@ -14,11 +14,13 @@ import pytest
 from pipeline import uploads
 from pipeline.bureau import Bureau
 from pipeline.intake import DeliveredFile
+from pipeline.ledger import Ledger, OrderNotOpen
 from pipeline.ledger.lookups import UploadLook
 from pipeline.model import Priority, Sha256, TaskKind, WorkOrder
 from pipeline.orders import open_order
 from pipeline.tasks import do_task
 from pipeline.uploads import Upload
+from tests.pipeline.by_hand import open_order as open_in
 from workers.watcher import Watcher
 
 FILES = {"page 2.pdf": b"not a scan", "sub/page 1.pdf": b"nor this", "empty.pdf": b""}
@@ -296,11 +298,45 @@ def test_an_order_that_is_closed_takes_no_upload_and_loses_none(bureau: Bureau) 
     take_in(bureau)
     send_all(bureau, upload)
     bureau.ledger.close_order("WO-1", who="keller")
-    with pytest.raises(uploads.BadUpload, match="closed"):
+    with pytest.raises(OrderNotOpen, match="closed"):
         complete(bureau, upload)
-    with pytest.raises(uploads.BadUpload, match="closed"):
+    with pytest.raises(OrderNotOpen, match="closed"):
         begin(bureau)
     bureau.ledger.reopen_order("WO-1", who="keller")
     complete(bureau, upload)
     take_in(bureau)
     assert [name for name, _ in batches(bureau)] == ["first", "box-1"]
+
+
+def test_any_console_takes_the_next_piece(bureau: Bureau) -> None:
+    upload = begin(bureau, {"a.tif": b"12345678"})
+    other = Bureau.open(bureau.settings)
+    try:
+        send(bureau, upload, 1, b"1234")
+        elsewhere = uploads.upload_with_id(other, upload.id)
+        assert elsewhere == upload and send(other, elsewhere, 1, b"5678", offset=4).verified
+        assert complete(bureau, upload) == complete(other, upload)
+    finally:
+        other.close()
+
+
+def test_an_upload_is_announced_once_for_ever_on_both_databases(ledger: Ledger) -> None:
+    order = open_in(ledger)
+
+    def announce() -> object:
+        return ledger.announce_delivery(
+            source="/inbox/x", name="box", order_number=order.number, moves=True, who="lee", upload="0" * 32
+        )
+
+    [first, *others] = together([announce] * 6)
+    assert others == [first] * 5
+    look = ledger.upload_look("0" * 32)
+    assert look is not None and (look.order, look.name, look.outcome) == (order.number, "box", "")
+    ledger.note_moved(look.delivery, "/elsewhere")
+    assert announce() == first
+    ledger.finish_delivery(look.delivery, "refused for a reason")
+    assert announce() == first
+    again = ledger.upload_look("0" * 32)
+    assert again is not None and again.outcome == "refused for a reason"
+    dropped = ledger.announce_delivery(source="/inbox/x", name="box", order_number=order.number, moves=True, who="w")
+    assert dropped != first, "a folder that is dropped in the same place is another delivery"
