@@ -3,7 +3,10 @@
 const floor = document.getElementById("floor");
 const events = new EventSource(floor.dataset.events);
 events.addEventListener("floor", (event) => {
+  if (floor.querySelector("button:active")) return; // a press that has begun must end on the same button
+  const focused = floor.contains(document.activeElement) ? document.activeElement.id : "";
   floor.innerHTML = JSON.parse(event.data);
+  if (focused) document.getElementById(focused)?.focus();
 });
 events.addEventListener("over", () => {
   events.close();
