@@ -9,6 +9,7 @@ import sys
 import cv2
 
 from bench import (
+    alarms,
     binarise,
     blank,
     borders,
@@ -48,6 +49,7 @@ BENCHES = {
     "dropout": dropout.run,
     "rules": rules.run,
     "quality": quality.run,
+    "alarms": alarms.run,
     "formats": formats.run,
     "harm": harm.run,
     "prepare": prepare.run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated
 
@@ -15,11 +16,21 @@ from console.signing_in import Doorkeeper, NotAllowed, Text, check_form, show
 from console.words import time_of, typed
 from pipeline.bureau import Bureau
 from pipeline.ledger import NoSuchAlarm
-from pipeline.ledger.alarms import Alarm
+from pipeline.ledger.alarms import Alarm, AlarmPage
 from pipeline.model import Role
 
 SEES_ALARMS = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.AUDITOR})
 MAY_SAY_SEEN = frozenset({Role.OPERATOR, Role.SUPERVISOR})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPages:
+    """Pages of an alarm that are of one batch, in their order, by what was measured on them."""
+
+    order: str
+    batch: str
+    pages: Sequence[tuple[str, Sequence[AlarmPage]]]
+
 
 Id = Annotated[int, Path(ge=1, le=MOST_ID)]
 
@@ -42,6 +53,7 @@ def add_alarms(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             may_say=session.user.role in MAY_SAY_SEEN,
             said=said,
             sentence=alarm_sentence,
+            by_batch=_by_batch,
             time_of=time_of,
         )
 
@@ -70,3 +82,18 @@ def add_alarms(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 def _by_place(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
     ordered = sorted(alarms, key=alarm_place)
     return [(place, list(group)) for place, group in groupby(ordered, key=alarm_place)]
+
+
+def _by_batch(alarm: Alarm) -> list[BatchPages]:
+    def place(page: AlarmPage) -> tuple[str, str, str]:
+        return page.order, page.batch, page.what
+
+    pages = sorted(alarm.newest, key=lambda page: (*place(page), page.number))
+    return [
+        BatchPages(
+            order=order,
+            batch=batch,
+            pages=[(what, list(same)) for what, same in groupby(group, key=lambda one: one.what)],
+        )
+        for (order, batch), group in groupby(pages, key=lambda one: place(one)[:2])
+    ]

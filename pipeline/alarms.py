@@ -99,9 +99,7 @@ def received_alarms(pages: Sequence[ReceivedPage]) -> dict[int, list[PageAlarm]]
 def batch_alarms(pages: Sequence[Page], rules: AlarmRules, documents: DocumentRules) -> dict[PageId, list[PageAlarm]]:
     """What is the matter with the pages of a batch side by side, given in their order."""
     seen = [page for page in pages if page.excluded is None and page.prepared is not None]
-    alarms: dict[PageId, list[PageAlarm]] = {}
-    if rules.most_blank_in_a_row is not None:
-        alarms.update(_blank_runs(seen, rules.most_blank_in_a_row, duplex=documents.duplex))
+    alarms = _blank_runs(seen, rules.most_blank_in_a_row, duplex=documents.duplex)
     if rules.same_twice:
         for page, earlier in _twice(seen):
             alarms.setdefault(page.id, []).append(
@@ -150,9 +148,9 @@ def _looks_like_others(page: Page) -> bool:
     return any(page.readings.get(name) for name in names) or page.readings.get("blank.verdict") != "content"
 
 
-def _below(value: object, limit: float | None) -> bool:
-    return isinstance(value, float) and limit is not None and value < limit
+def _below(value: object, limit: float) -> bool:
+    return isinstance(value, float) and value < limit
 
 
-def _above(value: object, limit: float | None) -> bool:
-    return isinstance(value, float) and limit is not None and value > limit
+def _above(value: object, limit: float) -> bool:
+    return isinstance(value, float) and value > limit

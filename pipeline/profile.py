@@ -209,21 +209,21 @@ class QcRules(_Rules):
 
 
 class AlarmRules(_Rules):
-    """From where on a page raises an alarm; the page itself goes on. None raises none for that.
+    """From where on a page raises an alarm; the page itself goes on. A share of 0, or of 1 as the most, raises none.
 
     The defaults leave ordinary pages alone, old and stained ones too: `python -m bench alarms` counts the others.
     """
 
-    max_skew_deg: float | None = Field(5.0, gt=0, le=45)
+    max_skew_deg: float = Field(5.0, gt=0, le=180)
     cut_edge: bool = True
-    min_paper: float | None = Field(0.45, gt=0, le=1, description="level of the paper about the letters; 1: white")
-    max_black_fraction: float | None = Field(0.4, gt=0, le=1, description="of a bitonal page")
-    min_contrast: float | None = Field(0.15, gt=0, le=1, description="paper minus ink; 1: white and black")
-    max_blur_mm: float | None = Field(0.7, gt=0, description="width of the letters' edges")
-    min_confidence: float | None = Field(0.6, gt=0, le=1, description="mean confidence of a page's words")
+    min_paper: float = Field(0.45, ge=0, le=1, description="level of the paper about the letters; 1: white")
+    max_black_fraction: float = Field(0.4, gt=0, le=1, description="of a bitonal page")
+    min_contrast: float = Field(0.15, ge=0, le=1, description="paper minus ink; 1: white and black")
+    max_blur_mm: float = Field(0.7, gt=0, description="width of the letters' edges")
+    min_confidence: float = Field(0.6, ge=0, le=1, description="mean confidence of a page's words")
     doubtful_size: bool = True
     streaks: bool = True
-    most_blank_in_a_row: int | None = Field(4, ge=1, description="sides; other sides of written sheets do not count")
+    most_blank_in_a_row: int = Field(4, ge=1, description="sides; with duplex those of wholly blank sheets count")
     same_twice: bool = True
 
 

@@ -4,8 +4,9 @@ const floor = document.getElementById("floor");
 const events = new EventSource(floor.dataset.events);
 const scrolled = () => [...floor.querySelectorAll(".wide")];
 // what the keyboard stands on, by what it leads to: another thing of that kind stands there after the change
-const leadsTo = (thing) => thing.href || (thing.form && `${thing.form.action} ${thing.value}`) || thing.ariaLabel;
+const leadsTo = (thing) => thing.id || thing.href || thing.ariaLabel;
 events.addEventListener("floor", (event) => {
+  if (floor.querySelector("button:active")) return; // a press that has begun must end on the same button
   const focused = floor.contains(document.activeElement) ? leadsTo(document.activeElement) : null;
   const sideways = scrolled().map((table) => table.scrollLeft);
   floor.innerHTML = JSON.parse(event.data);

@@ -113,9 +113,9 @@ class Alarms(Reports):
             return len(rows)
 
     def open_alarms(self, *, limit: int | None = None) -> list[Alarm]:
-        """What nobody has seen yet, by scanner, the newest first among each scanner's."""
+        """What nobody has seen yet, what most pages show first."""
         with self.read() as c:
-            return _alarms(c, alarm_is_open(), t.alarms.c.scanner, t.alarms.c.last_ms.desc(), limit=limit)
+            return _alarms(c, alarm_is_open(), t.alarms.c.pages.desc(), limit=limit)
 
     def seen_alarms(self) -> list[Alarm]:
         """What was seen, or went by, last."""

@@ -35,14 +35,9 @@ class Settling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettlingLook:
+class SettlingLook(Settling):
     """The same, as people see it."""
 
-    key: str
-    name: str
-    order_number: str | None
-    files: int
-    size_bytes: int
     first_at: datetime
     changed_at: datetime
     asked: Asked

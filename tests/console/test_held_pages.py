@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pikepdf
 import pytest
 from PIL import Image
 
@@ -18,7 +19,7 @@ from console.signing_in import SESSION_COOKIE
 from fixtures.pages import letter
 from pipeline import people
 from pipeline.bureau import Bureau
-from pipeline.ledger import HeldNoLonger
+from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger
 from pipeline.model import Exclusion, Hold, Priority, ReceivedPage, Role, Service, Sha256, TaskKind, WorkOrder
 from pipeline.review import RELEASABLE, Decision, decide
 from pipeline.settings import Settings
@@ -251,3 +252,27 @@ def test_the_history_of_an_order_is_given_to_those_who_may_see_it(bureau: Bureau
                 ]
         signed_in(client, bureau, Role.AUDITOR)
         assert client.get("/orders/WO-none%00/history.csv").status_code == 404
+
+
+@pytest.mark.parametrize("role", Role)
+def test_who_may_ask_for_rescans_prints_their_sheets(bureau: Bureau, role: Role) -> None:
+    picture = letter(seed=3, dpi=100.0).pixels
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "TIFF", dpi=(100, 100))
+    _, holds = held_pages(bureau, ["1.tif", "2.tif"], source=bureau.store.put_bytes(file.getvalue()))
+    may = role in {Role.OPERATOR, Role.SUPERVISOR}
+    place = "/held/rescan-sheet?" + "&".join(f"ids={hold.id}" for hold in holds)
+    with served(bureau) as client:
+        token = signed_in(client, bureau, role)
+        assert client.get(place).status_code == (409 if may else 403), "nobody has asked for rescans yet"
+        if not may:
+            return
+        assert place.replace("&", "&amp;") in said(client, token, "rescan", holds).text
+        answer = client.get(place)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
+        with pikepdf.open(io.BytesIO(answer.content)) as pdf:
+            assert len(pdf.pages) == 2
+        shown = client.get("/held", params={"code": AWAITING_RESCAN}).text
+        assert shown.count(">Print its rescan sheet<") == 2
+        assert client.get("/held/rescan-sheet?ids=-1").status_code == 409
+        assert client.get("/held/rescan-sheet").status_code == 422

@@ -90,8 +90,17 @@ def test_a_good_page_and_one_that_was_not_measured_raise_none() -> None:
 
 
 def test_a_profile_can_do_without_each_alarm() -> None:
-    off = AlarmRules.model_validate(
-        {name: None if field.default is not True else False for name, field in AlarmRules.model_fields.items()}
+    off = AlarmRules(
+        max_skew_deg=180.0,
+        cut_edge=False,
+        min_paper=0.0,
+        max_black_fraction=1.0,
+        min_contrast=0.0,
+        max_blur_mm=100.0,
+        doubtful_size=False,
+        streaks=False,
+        most_blank_in_a_row=1000,
+        same_twice=False,
     )
     bad: Readings = {
         "deskew.angle_deg": 40.0,
