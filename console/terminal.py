@@ -41,7 +41,16 @@ from pipeline.convert_files import convert_files, text_of
 from pipeline.film_check import check_film_folder
 from pipeline.film_rolls import planned_film
 from pipeline.intake import ticket_for, was_taken
-from pipeline.ledger import HeldNoLonger, LedgerUnusable, NoSuchLink, NoSuchUser, OrderNotOpen, UnknownOrder, UserExists
+from pipeline.ledger import (
+    HeldNoLonger,
+    LedgerUnusable,
+    NoPassword,
+    NoSuchLink,
+    NoSuchUser,
+    OrderNotOpen,
+    UnknownOrder,
+    UserExists,
+)
 from pipeline.model import QUEUES, Hold, Priority, Role, Service
 from pipeline.orders import MOST_PAGES, BadOrder, is_name, open_order
 from pipeline.orphans import DAY_S, sweep
@@ -110,7 +119,7 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, UserExists, NoSuchLink, PackageDamaged,
+        NoSuchUser, UserExists, NoPassword, NoSuchLink, PackageDamaged,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -845,7 +854,7 @@ def user_list(as_json: Json = False) -> None:
     if as_json:
         _print_json(users)
     else:
-        columns = ("name", "role", "customer", "disabled")
+        columns = ("name", "role", "customer", "disabled", "issuer")
         _print_table(columns, [[str(user[name] or "") for name in columns] for user in users])
 
 

@@ -4,7 +4,7 @@ from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
 from pipeline.ledger.package_links import NoSuchLink, PackageLink
-from pipeline.ledger.people import NoSuchUser, Session, UserExists
+from pipeline.ledger.people import NoPassword, NoSuchUser, Session, UserExists
 from pipeline.ledger.work import Fenced, subject_of
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Leadership",
     "Ledger",
     "LedgerUnusable",
+    "NoPassword",
     "NoSuchLink",
     "NoSuchUser",
     "OrderNotOpen",
