@@ -23,6 +23,7 @@ from pipeline.model import (
     PageCounts,
     PlannedDocument,
     Priority,
+    ProfileVersion,
     ReceivedPage,
     Service,
     Sha256,
@@ -47,12 +48,18 @@ _sources = itertools.count(1)
 
 
 def open_order(
-    ledger: Ledger, *, priority: Priority = Priority.NORMAL, film: bool = False, **more: object
+    ledger: Ledger,
+    *,
+    priority: Priority = Priority.NORMAL,
+    film: bool = False,
+    customer: str = "DPHHS",
+    profile: ProfileVersion | None = None,
+    **more: object,
 ) -> WorkOrder:
     services = {Service.IMAGING} | ({Service.FILM} if film else set())
     return ledger.open_order(
-        customer="DPHHS",
-        profile=_MadeUpProfile(),
+        customer=customer,
+        profile=profile or _MadeUpProfile(),
         services=frozenset(services),
         priority=priority,
         year=2026,
