@@ -342,7 +342,13 @@ def converted_answer(converted: Converted) -> dict[str, Any]:
 
 def user_line(user: User) -> dict[str, Any]:
     """Somebody who may sign in to the console, or might once."""
-    return {"name": user.name, "role": user.role.value, "customer": user.customer, "disabled": user.disabled}
+    return {
+        "name": user.name,
+        "role": user.role.value,
+        "customer": user.customer,
+        "disabled": user.disabled,
+        "issuer": user.issuer,
+    }
 
 
 def token_line(token: Token) -> dict[str, Any]:

@@ -12,15 +12,21 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
+from console.single_sign_on import SingleSignOn, SingleSignOnFailed
+from console.throttle import Throttle
 from console.words import shown_in_templates, time_of
 from pipeline import people
 from pipeline.bureau import Bureau
-from pipeline.ledger import Session
+from pipeline.ledger import Session, UserExists
 from pipeline.model import Role
 
 TEMPLATES = Path(__file__).parent / "templates"
 SESSION_COOKIE = "platen_session"
 FORM_COOKIE = "platen_form"  # for the one form that is given before anybody is signed in
+AWAY_COOKIE = "platen_away"  # while somebody is away to be signed in by another house
+AWAY_S = 600
+MOST_FAILED, FAILED_WITHIN_S = 30, 60.0
+BACK = "/sign-in/back"  # what the other house has to know as our redirect address
 SEES_FLOOR = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.BILLING, Role.AUDITOR})
 SEES_HELD = SEES_FLOOR - {Role.BILLING}  # and quality control: pages themselves
 
@@ -98,47 +104,93 @@ def show(
 def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the forms, and what becomes of those who may not."""
     router = APIRouter()
+    house = SingleSignOn(bureau.settings) if bureau.settings.oidc_issuer else None
+    failed = Throttle(most=MOST_FAILED, within_s=FAILED_WITHIN_S)  # each failure has asked the other house
 
     @router.get("/sign-in")
     def sign_in_form(request: Request) -> Response:
         if (session := door.session(request)) is not None:
             return RedirectResponse(_first_page(session), 303)
-        return _sign_in_form(request, bureau)
+        return _sign_in_form(request, bureau, house)
 
     @router.post("/sign-in")
     def sign_in(request: Request, form_token: Text, name: Text, password: Text) -> Response:
         if not _same(form_token, request.cookies.get(FORM_COOKIE, "")):
-            return _sign_in_form(request, bureau, said="That form was too old. Please try again.", status=403)
-        address = request.client.host if request.client is not None else ""
+            return _sign_in_form(request, bureau, house, said="That form was too old. Please try again.", status=403)
         try:
-            token = people.sign_in(bureau, name, password, address=address)
+            token = people.sign_in(bureau, name, password, address=_address(request))
         except people.SignInRefused as error:
-            return _sign_in_form(request, bureau, said=str(error), name=name, status=403)
-        session = bureau.ledger.session(people.token_digest(token))
-        answer = RedirectResponse("/" if session is None else _first_page(session), 303)
+            return _sign_in_form(request, bureau, house, said=str(error), name=name, status=403)
+        answer = RedirectResponse(_first_page(bureau.ledger.session(people.token_digest(token))), 303)
         _set_cookie(request, answer, SESSION_COOKIE, token)
         answer.delete_cookie(FORM_COOKIE)
         return answer
 
+    @router.get("/sign-in/away")
+    def away(request: Request) -> Response:
+        if house is None:
+            return RedirectResponse("/sign-in", 303)
+        try:
+            begun = house.begin(base_address(request, bureau) + BACK)
+        except SingleSignOnFailed as error:
+            return _sign_in_form(request, bureau, house, said=str(error), status=503)
+        answer = RedirectResponse(begun.address, 303)
+        # lax: it has to come along when the other house sends the browser back
+        answer.set_cookie(
+            AWAY_COOKIE, begun.cookie,
+            max_age=AWAY_S, httponly=True, samesite="lax", secure=_is_over_tls(request), path=BACK,
+        )  # fmt: skip
+        return answer
+
+    @router.get(BACK)
+    def back(request: Request) -> Response:
+        if house is None:
+            return RedirectResponse("/sign-in", 303)
+        try:
+            if failed.is_over(_address(request)):
+                raise SingleSignOnFailed("Too many sign-ins have failed. Wait a minute, then begin again.")
+            cookie = request.cookies.get(AWAY_COOKIE, "")
+            person = house.finish(request.query_params, cookie, base_address(request, bureau) + BACK)
+            token = people.sign_in_from(
+                bureau, bureau.settings.oidc_issuer, person.subject,
+                name=person.name, role=person.role, customer=person.customer, address=_address(request),
+            )  # fmt: skip
+        except (SingleSignOnFailed, people.SignInRefused, UserExists) as error:
+            failed.count(_address(request))
+            answer = _sign_in_form(request, bureau, house, said=str(error), status=403)
+        else:
+            # a page that moves on, and no redirect: one that began at another site would not bring a strict cookie
+            first = _first_page(bureau.ledger.session(people.token_digest(token)))
+            answer = show(request, bureau, "moving_on.html", place=first, signed_in=True)
+            _set_cookie(request, answer, SESSION_COOKIE, token)
+        answer.delete_cookie(AWAY_COOKIE, path=BACK)
+        return answer
+
     @router.post("/sign-out")
     def sign_out(request: Request, form_token: Text) -> Response:
-        check_form(door.somebody(request), form_token)
+        session = door.somebody(request)
+        check_form(session, form_token)
         bureau.ledger.close_session(people.token_digest(request.cookies[SESSION_COOKIE]))
-        answer = RedirectResponse("/sign-in", 303)
+        farewell = None
+        if house is not None and session.user.issuer == bureau.settings.oidc_issuer:
+            farewell = house.farewell(base_address(request, bureau) + "/sign-in")
+        if farewell is None:
+            answer: Response = RedirectResponse("/sign-in", 303)
+        else:  # a page again: after a form a browser follows redirects only to ourselves (form-action)
+            answer = show(request, bureau, "moving_on.html", place=farewell, house=house, signed_in=False)
         answer.delete_cookie(SESSION_COOKIE)
         return answer
 
     @router.get("/password")
     def password_form(request: Request) -> Response:
-        return _password_form(request, bureau, door.somebody(request))
+        return _password_form(request, bureau, _with_password(door.somebody(request)))
 
     @router.post("/password")
     def password(request: Request, form_token: Text, old: Text, new: Text) -> Response:
-        session = door.somebody(request)
+        session = _with_password(door.somebody(request))
         check_form(session, form_token)
-        address = request.client.host if request.client is not None else ""
         try:
-            people.change_password(bureau, session.user, old, new, address=address)
+            people.change_password(bureau, session.user, old, new, address=_address(request))
         except (people.SignInRefused, people.PasswordTooWeak) as error:
             return _password_form(request, bureau, session, said=str(error), status=403)
         answer = RedirectResponse("/sign-in", 303)
@@ -164,13 +216,27 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     app.include_router(router)
 
 
-def _first_page(session: Session) -> str:
-    return "/" if session.user.role in SEES_FLOOR else "/packages"
+def _with_password(session: Session) -> Session:
+    if session.user.issuer is not None:
+        raise NotAllowed("You are signed in by single sign-on, and have no password here.")
+    return session
 
 
-def _sign_in_form(request: Request, bureau: Bureau, *, said: str = "", name: str = "", status: int = 200) -> Response:
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
+
+
+def _first_page(session: Session | None) -> str:
+    return "/packages" if session is not None and session.user.role is Role.AGENCY else "/"
+
+
+def _sign_in_form(
+    request: Request, bureau: Bureau, house: SingleSignOn | None, *, said: str = "", name: str = "", status: int = 200
+) -> Response:
     form_token = secrets.token_urlsafe(people.TOKEN_BYTES)
-    answer = show(request, bureau, "sign_in.html", status=status, said=said, name=name, form_token=form_token)
+    answer = show(
+        request, bureau, "sign_in.html", status=status, said=said, name=name, form_token=form_token, house=house
+    )
     _set_cookie(request, answer, FORM_COOKIE, form_token)
     return answer
 

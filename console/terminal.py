@@ -46,6 +46,7 @@ from pipeline.intake import LONGEST_OPERATOR, ticket_for, was_taken
 from pipeline.ledger import (
     HeldNoLonger,
     LedgerUnusable,
+    NoPassword,
     NoSuchAlarm,
     NoSuchLink,
     NoSuchToken,
@@ -133,7 +134,8 @@ def main() -> None:
         app()
     except (
         LedgerUnusable, UnknownOrder, OrderNotOpen, HeldNoLonger, BadProfile, Refusal, NoSuchPage, review.CannotDecide,
-        NoSuchUser, NoSuchToken, NoSuchLink, NoSuchAlarm, UserExists, CannotLook, NotToBeLookedAt, PackageDamaged,
+        NoSuchUser, NoSuchToken, NoSuchLink, NoSuchAlarm, NoPassword, UserExists, CannotLook, NotToBeLookedAt,
+        PackageDamaged,
         OSError,
     ) as error:  # fmt: skip
         err.print(f"[red]platen:[/] {_plain(error)}", markup=True)
@@ -1011,7 +1013,7 @@ def user_list(as_json: Json = False) -> None:
     if as_json:
         _print_json(users)
     else:
-        columns = ("name", "role", "customer", "disabled")
+        columns = ("name", "role", "customer", "disabled", "issuer")
         _print_table(columns, [[str(user[name] or "") for name in columns] for user in users])
 
 

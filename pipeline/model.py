@@ -43,6 +43,7 @@ class User:
     customer: str | None = None
     disabled: bool = False
     must_change: bool = False  # the password, at the next sign-in
+    issuer: str | None = None  # the other house that signs this one in, who has no password here
 
 
 class TokenState(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 
 from argon2 import PasswordHasher
@@ -15,6 +16,8 @@ from pipeline.model import Role, User
 FIRST_USER = "admin"
 SHORTEST_PASSWORD = 12  # NIST SP 800-63B-4, 3.1.1.2 asks for at least 8 beside a second factor, 15 alone; and no rules
 LONGEST_NAME = 40
+LONGEST_GIVEN_NAME = 30  # by another house; leaves room for a number
+SINGLE_SIGN_ON = "single sign-on"  # as who it stands in the history
 LONGEST_PASSWORD = 200  # longer ones only cost time
 # wrong passwords in a quarter of an hour: one person's slips; one machine's guessing; one name guessed from everywhere
 MOST_FAILURES_THERE, MOST_FAILURES_OF_ADDRESS, MOST_FAILURES_OF_NAME = 5, 30, 100
@@ -41,7 +44,26 @@ def sign_in(bureau: Bureau, name: str, password: str, *, address: str) -> str:
     Raises:
         SignInRefused: with a sentence for whoever tried.
     """
-    user = _checked(bureau, name, password, address)
+    return _session_of(bureau, _checked(bureau, name, password, address), address)
+
+
+def sign_in_from(
+    bureau: Bureau, issuer: str, subject: str, *, name: str, role: Role, customer: str | None, address: str
+) -> str:
+    """Open a session for somebody whom another house has signed in, and who has these rights there today.
+
+    Raises:
+        SignInRefused: the user was disabled here.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:LONGEST_GIVEN_NAME] or "somebody"
+    user = bureau.ledger.user_of_issuer(issuer, subject, name=plain, role=role, customer=customer, who=SINGLE_SIGN_ON)
+    if user.disabled:
+        bureau.ledger.note_failure(user.name, address, is_user=True)
+        raise SignInRefused(f"{user.name} may not sign in here any more. Ask the bureau.")
+    return _session_of(bureau, user, address)
+
+
+def _session_of(bureau: Bureau, user: User, address: str) -> str:
     token = secrets.token_urlsafe(TOKEN_BYTES)
     bureau.ledger.open_session(user, token_digest(token), secrets.token_urlsafe(TOKEN_BYTES), address=address)
     return token
@@ -95,6 +117,7 @@ def set_password(bureau: Bureau, name: str, password: str | None, *, who: str) -
 
     Raises:
         NoSuchUser: there is none of this name.
+        NoPassword: another house signs this one in.
         PasswordTooWeak: the password is too short or too long.
     """
     given = password if password is not None else secrets.token_urlsafe(SHORTEST_PASSWORD)

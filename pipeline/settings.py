@@ -6,12 +6,14 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.budget import BUDGET_FRACTION, MIB, machine_bytes
+from pipeline.model import Role
 
 HERE = Path(__file__).resolve().parent
 EMBEDDED = "embedded"
@@ -19,6 +21,26 @@ BROKER_SCHEMES = ("redis://", "rediss://", "amqp://", "amqps://")
 OBJECT_SCHEME = "s3://"
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?", re.ASCII)
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+
+
+def is_private_address(address: str) -> bool:
+    """Whether what is sent there cannot be read on the way: TLS, or this machine."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
+
+
+def roles_of(text: str) -> dict[str, Role]:
+    """What values of a claim mean as roles, from `value=role,value=role`; nothing: each role's own name means it.
+
+    Raises:
+        ValueError: it is not written so, or there is no such role.
+    """
+    if not text.strip():
+        return {role.value: role for role in Role}
+    pairs = [pair.rpartition("=") for pair in text.split(",")]
+    if not all(value.strip() and sign for value, sign, _ in pairs):
+        raise ValueError("write group=role,group=role")
+    return {value.strip(): Role(role.strip()) for value, _, role in pairs}
 
 
 def _cpus() -> int:
@@ -77,6 +99,18 @@ class Settings(BaseSettings):
         "",
         description="address of the console as people open it, https://...; links that are sent to agencies begin so",
     )
+    oidc_issuer: str = Field(
+        "", description="address of the house that signs people in (OpenID Connect); empty: passwords alone"
+    )
+    oidc_client_id: str = Field("", description="what that house calls this console")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="the console's secret there")
+    oidc_name: str = Field("single sign-on", description="what the button on the sign-in page says: Sign in with ...")
+    oidc_scope: str = Field("openid profile email", description="what is asked for; the claims below must be in it")
+    oidc_role_claim: str = Field("platen_role", description="claim that tells somebody's role, or groups")
+    oidc_roles: str = Field(
+        "", description="values of that claim that mean a role: supervisors=supervisor,scanners=operator; empty: as is"
+    )
+    oidc_customer_claim: str = Field("platen_customer", description="claim that tells an agency's customer code")
     bureau_name: str = Field("Records Conversion Bureau", description="name printed on tickets, targets, transmittals")
 
     @field_validator("home", "profiles", "cache")
@@ -84,12 +118,24 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
 
-    @field_validator("public_url")
+    @field_validator("public_url", "oidc_issuer")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        if value and not value.startswith(("https://", "http://")):
-            raise ValueError("write an address that begins with https:// (or http:// on this machine)")
+        if value and not is_private_address(value):
+            raise ValueError("write an address that begins with https:// (http:// only on this machine)")
         return value
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _known_roles(cls, value: str) -> str:
+        roles_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _whole_single_sign_on(self) -> Self:
+        if bool(self.oidc_issuer) != bool(self.oidc_client_id):
+            raise ValueError("PLATEN_OIDC_ISSUER and PLATEN_OIDC_CLIENT_ID are set together or not at all")
+        return self
 
     @field_validator("store_url")
     @classmethod

@@ -6,7 +6,7 @@ from pipeline.ledger.inspections import AWAITING_INSPECTION, QUALITY_DEFECT, Lot
 from pipeline.ledger.leadership import Leadership
 from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
 from pipeline.ledger.package_links import NoSuchLink, PackageLink
-from pipeline.ledger.people import NoSuchUser, Session, UserExists
+from pipeline.ledger.people import NoPassword, NoSuchUser, Session, UserExists
 from pipeline.ledger.tokens import NoSuchToken
 from pipeline.ledger.work import Fenced, subject_of
 
@@ -21,6 +21,7 @@ __all__ = [
     "Ledger",
     "LedgerUnusable",
     "LotChanged",
+    "NoPassword",
     "NoSuchAlarm",
     "NoSuchLink",
     "NoSuchToken",

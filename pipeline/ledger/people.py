@@ -31,6 +31,13 @@ class NoSuchUser(LookupError):
         super().__init__(f"There is no user {name}. See: platen user list")
 
 
+class NoPassword(RuntimeError):
+    """Another house signs this user in."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is signed in by single sign-on and has no password here.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """Somebody signed in; `form_token` stands in every form that this browser is given."""
@@ -69,6 +76,40 @@ class People(Database):
             add_event(c, None, f"user {name}", "user added", who, "done", role=role, customer=customer)
             return user_from(row)
 
+    def user_of_issuer(
+        self, issuer: str, subject: str, *, name: str, role: Role, customer: str | None, who: str
+    ) -> User:
+        """The user whom another house calls `subject`, as it says today: added at the first time, else changed to that.
+
+        A name that somebody here has already gets a number; nobody signs in as another. A disabled user stays so.
+
+        Raises:
+            UserExists: two were added under one name at the same moment.
+        """
+        with self.write() as c:
+            is_this = (t.users.c.issuer == issuer) & (t.users.c.subject == subject)
+            row = c.execute(select(t.users).where(is_this)).first()
+            if row is None:
+                values = {"issuer": issuer, "subject": subject, "role": role, "customer": customer}
+                free = _free_name(c, name)
+                try:
+                    row = c.execute(
+                        insert(t.users)
+                        .values(name=free, password="", must_change=False, added_ms=t.now_ms(), **values)
+                        .returning(*t.users.c)
+                    ).one()
+                except IntegrityError as error:
+                    raise UserExists(free) from error
+                add_event(
+                    c, None, f"user {free}", "user added", who, "done",
+                    role=role, customer=customer, issuer=issuer, account=subject,
+                )  # fmt: skip
+            elif (row.role, row.customer) != (role, customer):
+                changed = {"role": role, "customer": customer}
+                add_event(c, None, f"user {row.name}", "rights changed", who, "done", before=row.role, **changed)
+                row = c.execute(update(t.users).where(is_this).values(changed).returning(*t.users.c)).one()
+            return user_from(row)
+
     def users(self) -> list[User]:
         """Everybody, by name."""
         with self.read() as c:
@@ -80,9 +121,10 @@ class People(Database):
             return bool(c.scalar(select(exists().select_from(t.users))))
 
     def user_with_hash(self, name: str) -> tuple[User, str] | None:
-        """A user who may sign in, with the digest of the password; None for those who may not."""
+        """A user who may sign in with a password, with its digest; None for those who may not."""
+        may = (t.users.c.name == name, t.users.c.disabled.is_(False), t.users.c.issuer.is_(None))
         with self.read() as c:
-            row = c.execute(select(t.users).where(t.users.c.name == name, t.users.c.disabled.is_(False))).first()
+            row = c.execute(select(t.users).where(*may)).first()
             return None if row is None else (user_from(row), row.password)
 
     def set_password(self, name: str, password_hash: str, *, must_change: bool, who: str) -> None:
@@ -90,6 +132,7 @@ class People(Database):
 
         Raises:
             NoSuchUser: there is none of this name.
+            NoPassword: another house signs this one in.
         """
         self._change(name, "password changed", who, password=password_hash, must_change=must_change)
 
@@ -103,10 +146,12 @@ class People(Database):
 
     def _change(self, name: str, kind: str, who: str, **values: object) -> None:
         with self.write() as c:
-            user_id = c.scalar(update(t.users).where(t.users.c.name == name).values(values).returning(t.users.c.id))
-            if user_id is None:
+            user = c.execute(update(t.users).where(t.users.c.name == name).values(values).returning(*t.users.c)).first()
+            if user is None:
                 raise NoSuchUser(name)
-            c.execute(delete(t.sessions).where(t.sessions.c.user_id == user_id))
+            if user.issuer is not None and "password" in values:
+                raise NoPassword(name)
+            c.execute(delete(t.sessions).where(t.sessions.c.user_id == user.id))
             add_event(c, None, f"user {name}", kind, who, "done")
 
     def open_session(self, user: User, token_hash: str, form_token: str, *, address: str) -> None:
@@ -169,6 +214,14 @@ class People(Database):
             )
 
 
+def _free_name(c: Connection, name: str) -> str:
+    free, number = name, 1
+    while c.scalar(select(exists().where(t.users.c.name == free))):
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
 def _failures(c: Connection, where: Any) -> int:
     recent = ~_is_old(t.failed_sign_ins.c.at_ms)
     return int(c.execute(select(func.count()).select_from(t.failed_sign_ins).where(where, recent)).scalar_one())
@@ -187,4 +240,5 @@ def user_from(row: Row[Any]) -> User:
         customer=row.customer,
         disabled=row.disabled,
         must_change=row.must_change,
+        issuer=row.issuer,
     )

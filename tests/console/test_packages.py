@@ -9,6 +9,7 @@ import random
 import re
 import zipfile
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import bagit
@@ -20,10 +21,10 @@ from console import packages
 from console.links import MOST_WRONG
 from console.package_answers import zip_stream
 from pipeline.bureau import Bureau
-from pipeline.model import OrderId, Priority, Sha256
+from pipeline.model import Priority, Sha256, WorkOrder
 from pipeline.orders import open_order
 from pipeline.package_files import PackageDamaged, PackageFile
-from pipeline.package_links import MOST_DAYS
+from pipeline.package_links import MOST_DAYS, make_link
 from pipeline.settings import Settings
 from tests.console.served import served
 from tests.console.test_orders import CHEAP_HASH, NAMES, text_of
@@ -61,10 +62,14 @@ def delivered(home: Home) -> Iterator[Bureau]:
     made.close()
 
 
-def folder_of(made: Bureau, number: str) -> Path:
+def order_of(made: Bureau, number: str) -> WorkOrder:
     order = made.ledger.order(number)
-    assert order is not None and order.package is not None
-    return made.settings.home / order.package
+    assert order is not None
+    return order
+
+
+def folder_of(made: Bureau, number: str) -> Path:
+    return made.settings.home / str(order_of(made, number).package)
 
 
 def addresses(page: str, part: str) -> list[str]:
@@ -121,6 +126,53 @@ def test_every_file_of_a_package_comes_as_it_was_promised_and_to_be_kept(deliver
         part = client.get(pdf, headers={"Range": "bytes=5-24", "If-Range": client.get(pdf).headers["etag"]})
         assert (part.status_code, part.content) == (206, whole[5:25])
         assert client.get(pdf, headers={"Range": "bytes=99999999-"}).status_code == 416
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../ledger.db", "%2e%2e/%2e%2e/%2e%2e/ledger.db", "..%2f..%2f..%2fledger.db", "data/../data/index.csv",
+        "/etc/passwd", "%2fetc%2fpasswd", "data//index.csv", "./bagit.txt", "data", "data/", "", "bagit.txt%00",
+        "DATA/index.csv", "data\\index.csv", "..%5c..%5cledger.db", "%ff", "%E2%80%A5/ledger.db",
+        "../../../OTHER/WO-2/delivery-1/bagit.txt", "planted.txt", "data/planted.txt",
+    ],
+)  # fmt: skip
+def test_no_name_leads_to_a_file_that_is_not_of_the_package(delivered: Bureau, name: str) -> None:
+    folder = folder_of(delivered, "WO-1")
+    planted = [folder / "planted.txt", folder / "data" / "planted.txt"]
+    for link in planted:
+        link.symlink_to(delivered.settings.home / "ledger.db")
+    _, token = make_link(delivered, order_of(delivered, "WO-1"), 1, days=1, who="test", why="test")
+    try:
+        with served(delivered) as client:
+            sign_in(client, "agency", PASSWORD)
+            cookie = f"platen_session={client.cookies['platen_session']}"
+            for base in ("/packages/WO-1/1/files/", f"/links/{token}/files/"):
+                # as it stands: httpx would tidy dots away
+                connection = HTTPConnection(str(client.base_url.host), client.base_url.port)
+                connection.request("GET", base + name, headers={"Cookie": cookie})
+                answer = connection.getresponse()
+                assert answer.status in (400, 404), base + name
+                assert b"SQLite" not in answer.read()
+                connection.close()
+    finally:
+        for link in planted:
+            link.unlink()
+
+
+def test_a_file_that_became_a_link_is_not_followed_even_to_the_same_content(delivered: Bureau, tmp_path: Path) -> None:
+    index = folder_of(delivered, "WO-1") / "data" / "index.csv"
+    aside = tmp_path / "index.csv"
+    index.rename(aside)
+    index.symlink_to(aside)
+    try:
+        with served(delivered) as client:
+            sign_in(client, "agency", PASSWORD)
+            for place in ("files/data/index.csv", "package.zip"):
+                assert client.get(f"/packages/WO-1/1/{place}").status_code == 503
+    finally:
+        index.unlink()
+        aside.rename(index)
 
 
 def test_the_whole_package_comes_as_one_zip_that_is_a_valid_bag(delivered: Bureau, tmp_path: Path) -> None:
@@ -197,7 +249,7 @@ def test_a_link_shows_one_package_without_signing_in_until_it_is_over_or_revoked
         assert client.get(f"{address}/package.zip").status_code == 200
         for elsewhere in ("/packages/WO-1/1", "/orders/WO-1", "/"):
             assert client.get(elsewhere).headers["location"] == "/sign-in", "it opens nothing else"
-        [link, *_] = delivered.ledger.links_of(order_id(delivered, "WO-1"))
+        [link, *_] = delivered.ledger.links_of(order_of(delivered, "WO-1").id)
         assert link.used_at is not None
         with delivered.ledger.write() as connection:
             connection.execute(text("UPDATE package_links SET until_ms = 1 WHERE id = :id"), {"id": link.id})
@@ -206,7 +258,7 @@ def test_a_link_shows_one_package_without_signing_in_until_it_is_over_or_revoked
         assert len({answer.text for answer in gone}) == 1 and OVER in gone[0].text, "which of them it was is not told"
     events = [
         (event.kind, event.who, event.detail.get("why"))
-        for event in delivered.ledger.events(order_id(delivered, "WO-1"))
+        for event in delivered.ledger.events(order_of(delivered, "WO-1").id)
         if event.subject == f"link {link.id}"
     ]
     assert events == [("made", "keller", "for the county clerk"), ("first used", "link", None)]
@@ -225,7 +277,7 @@ def test_an_agency_makes_and_revokes_links_to_its_own_packages_alone(delivered: 
         assert f"1 to {MOST_DAYS} days" in make("/packages/WO-1/1", days="91").text
         assert "Say why" in make("/packages/WO-1/1", why=" ").text
         assert make("/packages/WO-1/1", file="../../ledger.db").status_code == 404
-        [link, *_] = delivered.ledger.links_of(order_id(delivered, "WO-1"))
+        [link, *_] = delivered.ledger.links_of(order_of(delivered, "WO-1").id)
 
         def revoke(place: str) -> int:
             return client.post(f"{place}/links/{link.id}/revoke", data={"form_token": token, "why": "lost"}).status_code
@@ -284,9 +336,3 @@ def test_many_files_are_listed_screen_by_screen(delivered: Bureau, monkeypatch: 
     assert sorted(one.partition("/files/")[2] for one in seen) == sorted(
         name for name in names if not name.startswith("data/pdf/")
     )
-
-
-def order_id(made: Bureau, number: str) -> OrderId:
-    order = made.ledger.order(number)
-    assert order is not None
-    return order.id

@@ -231,7 +231,8 @@ def test_users_are_kept_by_the_command(tmp_path: Path) -> None:
     given = json.loads(home.platen("user", "add", "lee", "--role", "operator", "--json"))
     assert len(given["password"]) >= people.SHORTEST_PASSWORD
     home.platen("user", "add", "agency", "--role", "agency", codes=(2,))
-    assert home.ask("user", "list") == [{"name": "lee", "role": "operator", "customer": None, "disabled": False}]
+    lee = {"name": "lee", "role": "operator", "customer": None, "disabled": False, "issuer": None}
+    assert home.ask("user", "list") == [lee]
 
 
 @BOTH

@@ -24,6 +24,7 @@ from pipeline.model import (
     PageCounts,
     PlannedDocument,
     Priority,
+    ProfileVersion,
     ReceivedPage,
     Service,
     Sha256,
@@ -54,12 +55,14 @@ def open_order(
     priority: Priority = Priority.NORMAL,
     film: bool = False,
     inspection: Inspection = Inspection.NONE,
+    customer: str = "DPHHS",
+    profile: ProfileVersion | None = None,
     **more: object,
 ) -> WorkOrder:
     services = {Service.IMAGING} | ({Service.FILM} if film else set())
     return ledger.open_order(
-        customer="DPHHS",
-        profile=_MadeUpProfile(digest=f"sha256:{inspection}", document_json=json.dumps(inspection)),
+        customer=customer,
+        profile=profile or _MadeUpProfile(digest=f"sha256:{inspection}", document_json=json.dumps(inspection)),
         services=frozenset(services),
         priority=priority,
         year=2026,
