@@ -11,13 +11,14 @@ NPM := .tools/npm/.complete
 
 export OMP_THREAD_LIMIT := 1
 
-.PHONY: help setup setup-tests demo test lint up bench clean
+.PHONY: help setup setup-tests demo test lint up bench screens clean
 
 help:
 	@echo "make demo    draw sample batches and run them to PDF/A packages, a film roll and a bill"
 	@echo "make test    every test and check"
 	@echo "make up      run the embedded installation (PLATEN_HOME, default ./platen-home)"
 	@echo "make bench   the figures that the README claims, beside the peers"
+	@echo "make screens take the pictures of docs/console.md"
 	@echo "make lint    style, types, import contracts"
 
 setup: $(VENV)/.complete
@@ -70,6 +71,9 @@ up: setup
 
 bench: setup-tests
 	$(BIN)/python -m bench
+
+screens: setup-tests
+	$(BIN)/python -m pytest -m whole -q tests/whole/test_console.py
 
 clean:
 	rm -rf $(VENV) .tools demo-home
