@@ -208,6 +208,7 @@ def quality_answer(figures: QualityFigures) -> dict[str, Any]:
             "rejected": one.rejected,
             "looked": one.looked,
             "first_pass_yield": one.first_pass_yield,
+            "rescan_rate": one.rescan_rate,
             "defects": {grade.value: count for grade, count in one.defects.items()},
             "defects_per_10_000": one.defects_per_10_000,
         }
@@ -288,6 +289,7 @@ def floor_answer(floor: FloorReport) -> dict[str, Any]:
                 "number": order.number,
                 "remaining": order.remaining,
                 "held": order.held,
+                "inspection": order.inspection,
                 "earliest_finish": None if order.earliest is None else order.earliest.isoformat(),
                 "expected_finish": None if order.latest is None else order.latest.isoformat(),
             }

@@ -695,7 +695,7 @@ def qc_figures(
     if as_json:
         _print_json(answer)
         return
-    columns = ("name", "batches", "rejected", "looked", "first_pass_yield", "defects_per_10_000")
+    columns = ("name", "batches", "rejected", "looked", "first_pass_yield", "rescan_rate", "defects_per_10_000")
     for title in ("orders", "scanners", "profiles"):
         rows = [[_figure(line[name]) for name in columns] for line in (*answer[title], answer["total"])]
         _print_table((title, *columns[1:]), rows)

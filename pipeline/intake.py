@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
 from pipeline.rescans import WrongRescans, is_rescan_sheet, rescans_in, sheet_of
-from pipeline.store import NoPlainFile, fsync_path
+from pipeline.store import NoPlainFile, fsync_path, plain_file
 from stages.errors import Refusal, UnreadableImage
 from stages.page_image import PageImage
 from stages.read import page_count
@@ -374,11 +373,9 @@ def _pages(bureau: Bureau, files: Iterable[DeliveredFile]) -> list[ReceivedPage]
 def operator_named_in(place: Path) -> str:
     """Who scanned a delivery, by the first line of its file `.operator`; empty if nobody says, or in no plain words."""
     try:
-        if not stat.S_ISREG((place / OPERATOR_FILE).lstat().st_mode):
-            return ""
-        with (place / OPERATOR_FILE).open("rb") as file:
+        with plain_file(place / OPERATOR_FILE) as file:
             first = file.readline(_OPERATOR_BYTES)
-    except OSError:
+    except (OSError, NoPlainFile):
         return ""
     name = first.decode("utf-8", "replace").strip()
     return name if name.isprintable() and len(name) <= LONGEST_OPERATOR else ""

@@ -185,7 +185,7 @@ class Store(ABC):
         """
         hasher = hashlib.sha256()
         with self._scratch_file() as scratch:
-            with _plain_file(source) as reader, scratch.open("xb") as writer:
+            with plain_file(source) as reader, scratch.open("xb") as writer:
                 while chunk := reader.read(_CHUNK):
                     hasher.update(chunk)
                     writer.write(chunk)
@@ -402,8 +402,12 @@ def _stored(entry: os.DirEntry[str], shard: str) -> StoredFile:
     )
 
 
-def _plain_file(path: Path) -> BinaryIO:
-    """Open a file that others can replace at any moment, so what was opened is asked, not what the path says."""
+def plain_file(path: Path) -> BinaryIO:
+    """Open a file that others can replace at any moment, so what was opened is asked, not what the path says.
+
+    Raises:
+        NoPlainFile: it is a link (its file may lie anywhere), a pipe or a device.
+    """
     if path.is_symlink():
         raise NoPlainFile(f"{path.name} is a link")
     # O_NONBLOCK: a pipe would keep the opener waiting for ever

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, literal, nul
 from pipeline.defects import GRAVE, Defect, Verdict
 from pipeline.ledger import tables as t
 from pipeline.ledger.work import Work, add_event, add_tasks
-from pipeline.model import RANKS, BatchId, Inspection, LotState, PageId, Task, TaskKind, TaskState
+from pipeline.model import RANKS, BatchId, Exclusion, Inspection, LotState, PageId, Task, TaskKind, TaskState
 from pipeline.sampling import SamplingPlan, spans
 
 AWAITING_INSPECTION = "awaiting-inspection"  # code of a batch whose pages people look at
@@ -293,6 +293,7 @@ def _count(c: Connection, batch_id: int) -> Row[Any]:
             func.count()
             .filter(page.verdict.is_not(None), page.settled, t.pages.c.excluded.is_(None))
             .label("first_pass"),
+            func.count().filter(t.pages.c.excluded == Exclusion.RESCAN).label("rescanned"),
         )
         .join_from(t.lot_pages, t.pages, t.pages.c.id == page.page_id)
         .where(page.batch_id == batch_id, page.instead_of.is_(None))

@@ -98,12 +98,18 @@ class QualityLine:
     rejected: int
     looked: int  # pages as first scanned that somebody has looked at
     first_pass: int  # of these, accepted without a new scan
+    rescanned: int  # of these, replaced by a new scan
     defects: Mapping[Verdict, int]
 
     @property
     def first_pass_yield(self) -> float | None:
         """The fraction of pages that were accepted without a new scan; None when nobody has looked at any."""
         return self.first_pass / self.looked if self.looked else None
+
+    @property
+    def rescan_rate(self) -> float | None:
+        """The fraction of pages that were replaced by a new scan for a defect found here."""
+        return self.rescanned / self.looked if self.looked else None
 
     @property
     def defects_per_10_000(self) -> float | None:
@@ -259,13 +265,14 @@ def _lines(lots: Sequence[Row[Any]], by: str) -> list[QualityLine]:
 def _line(name: str, lots: Sequence[Row[Any]]) -> QualityLine:
     sums: Counter[str] = Counter()
     for lot in lots:
-        sums.update({key: lot._mapping[key] for key in ("looked", "first_pass", *_BAD)})
+        sums.update({key: lot._mapping[key] for key in ("looked", "first_pass", "rescanned", *_BAD)})
     return QualityLine(
         name=name,
         lots=len(lots),
         rejected=sum(lot.rejected for lot in lots),
         looked=sums["looked"],
         first_pass=sums["first_pass"],
+        rescanned=sums["rescanned"],
         defects={grade: sums[grade] for grade in _BAD},
     )
 

@@ -416,6 +416,7 @@ lots = Table(
     Column("major", Integer, nullable=False, server_default="0"),
     Column("minor", Integer, nullable=False, server_default="0"),
     Column("first_pass", Integer, nullable=False, server_default="0"),
+    Column("rescanned", Integer, nullable=False, server_default="0"),
     Column("drawn_ms", BigInteger),
     Column("passed_ms", BigInteger),
     Index("ix_lots_state", "state", "batch_id"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 from pathlib import Path
@@ -173,7 +174,7 @@ def test_figures_are_told_by_order_scanner_and_profile(bureau: Bureau) -> None:
         say(client, page, Defect.CUT_OFF)
         figures = text_of(client.get("/quality?days=30"))
     assert "First-pass yield 0.0% of 1 page looked at" in figures
-    assert f"{order.number} 1 1 1 0.0% 0 1 0 10,000" in figures
+    assert f"{order.number} 1 1 1 0.0% 0.0% 0 1 0 10,000" in figures
     assert "not named 1 1 1" in figures and "records-bitonal 1 1 1" in figures
     assert "print is cut off major 1" in figures
 
@@ -187,13 +188,15 @@ def test_who_scanned_a_folder_is_read_from_it(tmp_path: Path, content: str, oper
     assert operator_named_in(tmp_path) == operator
 
 
-def test_nothing_is_read_through_a_link_or_from_a_folder(tmp_path: Path) -> None:
+def test_nothing_is_read_through_a_link_or_from_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("root")
     (tmp_path / "box").mkdir()
     (tmp_path / "box" / ".operator").symlink_to(tmp_path / "secret")
     assert operator_named_in(tmp_path / "box") == ""
     (tmp_path / "other" / ".operator").mkdir(parents=True)
-    assert operator_named_in(tmp_path / "other") == "" == operator_named_in(tmp_path / "secret")
+    (tmp_path / "third").mkdir()
+    os.mkfifo(tmp_path / "third" / ".operator")
+    assert {operator_named_in(tmp_path / name) for name in ("other", "third", "secret", "none")} == {""}
 
 
 @pytest.mark.whole

@@ -101,6 +101,14 @@ def begin(ledger: Ledger) -> Begin:
     return made
 
 
+def hold_next(ledger: Ledger, code: str) -> None:
+    """Whatever is due first is held."""
+    [(_, task_id, attempt)] = ledger.dispatch("w", 1)
+    task = ledger.claim(task_id, attempt, "w")
+    assert task is not None
+    ledger.hold(task, code, "It is not as it should be.", who="w")
+
+
 def test_an_order_under_quality_control_is_billed_and_delivered_when_its_lot_has_passed(begin: Begin) -> None:
     control = begin()
     assert [(hold.code, hold.batch) for hold in control.ledger.holds()] == [(AWAITING_INSPECTION, "box-1")]
@@ -200,10 +208,7 @@ def test_a_new_scan_that_is_held_itself_can_be_replaced_and_still_comes_back(beg
     control.look(bad, MAJOR)
     control.look_at_all()
     new_id = control.ledger.replace_page(bad.id, "2.tif", sha(77), who="carl", why="a new scan")
-    [(_, task_id, attempt)] = control.ledger.dispatch("w", 1)
-    task = control.ledger.claim(task_id, attempt, "w")
-    assert task is not None
-    control.ledger.hold(task, "skew-too-large", "Askew.", who="w")
+    hold_next(control.ledger, "skew-too-large")
     control.ledger.replace_page(new_id, "3.tif", sha(78), who="carl", why="and another")
     control.check()
     control.work_off()
@@ -274,10 +279,7 @@ def test_a_held_page_keeps_the_sample_from_being_drawn(ledger: Ledger) -> None:
     order = open_order(ledger, inspection=Inspection.BEFORE)
     batch_id = receive(ledger, order, 4)
     assert batch_id is not None
-    [(_, task_id, attempt)] = ledger.dispatch("w", 1)
-    task = ledger.claim(task_id, attempt, "w")
-    assert task is not None
-    ledger.hold(task, "unreadable", "It cannot be read.", who="w")
+    hold_next(ledger, "unreadable")
     control = Control(ledger, order, batch_id)
     control.work_off()
     assert (control.lot.state, control.lot.pages_left) == (LotState.GATHERING, 1)
@@ -292,10 +294,7 @@ def test_a_batch_of_which_every_page_is_left_out_passes_by_itself(ledger: Ledger
     order = open_order(ledger, inspection=Inspection.BEFORE)
     batch_id = receive(ledger, order, 1)
     assert batch_id is not None
-    [(_, task_id, attempt)] = ledger.dispatch("w", 1)
-    task = ledger.claim(task_id, attempt, "w")
-    assert task is not None
-    ledger.hold(task, "unreadable", "It cannot be read.", who="w")
+    hold_next(ledger, "unreadable")
     control = Control(ledger, order, batch_id)
     control.work_off()
     ledger.decide_exclude(ledger.holds()[0], Exclusion.WAIVED, who="boss", why="torn")
@@ -410,6 +409,7 @@ def test_figures_tell_yield_defects_and_why_pages_were_scanned_again(begin: Begi
     assert (figures.total.lots, figures.total.rejected, figures.total.looked) == (1, 1, 5)
     assert figures.total.first_pass_yield == pytest.approx(0.8)
     assert figures.total.defects_per_10_000 == pytest.approx(4000)
+    assert figures.total.rescan_rate == pytest.approx(0.2)
     assert [line.name for line in figures.orders] == [control.order.number], "nobody has looked at the other"
     assert figures.defects == {DEFECT[CRITICAL]: 1, DEFECT[MINOR]: 1}
     assert figures.rescans == {DEFECT[CRITICAL].value: 1} and figures.received == 8
@@ -420,10 +420,7 @@ def test_figures_tell_yield_defects_and_why_pages_were_scanned_again(begin: Begi
 def test_a_rescan_before_quality_control_keeps_the_reason_it_was_held_for(ledger: Ledger) -> None:
     order = open_order(ledger)
     receive(ledger, order, 1)
-    [(_, task_id, attempt)] = ledger.dispatch("w", 1)
-    task = ledger.claim(task_id, attempt, "w")
-    assert task is not None
-    ledger.hold(task, "skew-too-large", "Askew.", who="w")
+    hold_next(ledger, "skew-too-large")
     [hold] = ledger.holds()
     ledger.await_rescan(hold, "It waits.", who="boss", why="askew")
     assert hold.page_id is not None

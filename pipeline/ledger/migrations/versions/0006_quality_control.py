@@ -55,7 +55,7 @@ def upgrade() -> None:
         *(_count(name) for name in ("pages", "sample", "accept")),
         _text("scanner"),
         _flag("rejected"),
-        *(_count(name) for name in ("looked", "critical", "major", "minor", "first_pass")),
+        *(_count(name) for name in ("looked", "critical", "major", "minor", "first_pass", "rescanned")),
         _number("drawn_ms", nullable=True),
         _number("passed_ms", nullable=True),
         _of("lots", "batch_id", "batches.id"),
