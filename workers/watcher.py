@@ -21,6 +21,7 @@ from pipeline.ledger.settling import Asked, Settling
 
 log = logging.getLogger(__name__)
 
+MOST_TOLD = 500  # deliveries that settle; ten thousand files dropped at once are nobody's to read one by one
 NOTE_SCAN_S = 10.0  # how often the ledger is told that the inbox was looked at: each is a write
 
 Signature = tuple[tuple[str, int, int], ...]  # name, size, mtime in ns of every file
@@ -115,7 +116,7 @@ class Watcher:
             waiting -= 1
             del present[candidate.path]
             settling.pop()
-        self._bureau.ledger.note_settling(settling)
+        self._bureau.ledger.note_settling(settling[:MOST_TOLD])
         self._seen = present
         self._settling = waiting
         self._looked.set()
