@@ -6,10 +6,9 @@ makes one alarm of all pages of a scanner that show the same.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pipeline.model import AlarmKind, Page, PageAlarm, PageId, Readings, ReceivedPage
+from pipeline.model import AlarmKind, Page, PageAlarm, PageId, Readings
 from pipeline.profile import AlarmRules, DocumentRules
 from stages.errors import (
     CutEdge,
@@ -85,26 +84,13 @@ def held_alarms(refusal: Refusal) -> list[PageAlarm]:
     return [] if kind is None else [PageAlarm(kind=kind, what="held")]
 
 
-def received_alarms(pages: Sequence[ReceivedPage]) -> dict[int, list[PageAlarm]]:
-    """What is the matter with the pages of a delivery before anybody has looked at them, by their places from 0."""
-    first: dict[tuple[str, int], str] = {}
-    alarms = {}
-    for at, page in enumerate(pages):
-        earlier = first.setdefault((page.source, page.index_in_file), page.file)
-        if earlier != page.file:
-            alarms[at] = [PageAlarm(kind=AlarmKind.SAME_TWICE, what=f"the same file as {earlier}")]
-    return alarms
-
-
 def batch_alarms(pages: Sequence[Page], rules: AlarmRules, documents: DocumentRules) -> dict[PageId, list[PageAlarm]]:
     """What is the matter with the pages of a batch side by side, given in their order."""
     seen = [page for page in pages if page.excluded is None and page.prepared is not None]
     alarms = _blank_runs(seen, rules.most_blank_in_a_row, duplex=documents.duplex)
     if rules.same_twice:
-        for page, earlier in _twice(seen):
-            alarms.setdefault(page.id, []).append(
-                PageAlarm(kind=AlarmKind.SAME_TWICE, what=f"looks the same as page {earlier.sequence}")
-            )
+        for page, what in _twice(seen):
+            alarms.setdefault(page.id, []).append(PageAlarm(kind=AlarmKind.SAME_TWICE, what=what))
     return alarms
 
 
@@ -126,18 +112,19 @@ def _blank_runs(pages: Sequence[Page], most: int, *, duplex: bool) -> dict[PageI
     }
 
 
-def _twice(pages: Sequence[Page]) -> list[tuple[Page, Page]]:
-    """Each page that shows the same sheet as one shortly before it, with that one; not where the file is the same."""
-    files = Counter((page.source, page.index_in_file) for page in pages)
+def _twice(pages: Sequence[Page]) -> list[tuple[Page, str]]:
+    """Each page that is the same file as one before it, or shows the same sheet as one shortly before it, and which."""
+    files: dict[tuple[str, int], Page] = {}
     twice = []
-    for at, page in enumerate(pages):
-        if _looks_like_others(page) or files[page.source, page.index_in_file] > 1:
+    telling = [page for page in pages if not _looks_like_others(page)]
+    for at, page in enumerate(telling):
+        same_file = files.setdefault((page.source, page.index_in_file), page)
+        if same_file is not page:
+            twice.append((page, f"the same file as page {same_file.sequence}"))
             continue
-        for earlier in pages[max(0, at - SAME_WITHIN_PAGES) : at]:
-            if not _looks_like_others(earlier) and is_same_sheet(
-                page.readings.get("blank.ink_map"), earlier.readings.get("blank.ink_map")
-            ):
-                twice.append((page, earlier))
+        for earlier in telling[max(0, at - SAME_WITHIN_PAGES) : at]:
+            if is_same_sheet(page.readings.get("blank.ink_map"), earlier.readings.get("blank.ink_map")):
+                twice.append((page, f"looks the same as page {earlier.sequence}"))
                 break
     return twice
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.alarms import received_alarms
 from pipeline.bureau import Bureau
 from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger, OrderNotOpen
 from pipeline.model import Delivery, DeliveryId, OrderStatus, ReceivedPage, Sha256, Task, TaskId, WorkOrder
@@ -152,9 +151,7 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
         try:
             operator = delivery.operator or operator_named_in(place)
             kept = replace(delivery, name=keepable(delivery.name), operator=operator)
-            batch = bureau.ledger.record_received(
-                task, order.id, kept, batch_digest(files), pages, who=who, alarms=received_alarms(pages)
-            )
+            batch = bureau.ledger.record_received(task, order.id, kept, batch_digest(files), pages, who=who)
         except OrderNotOpen as error:
             raise RefusedDelivery(
                 f"{error} Reopen it (platen order reopen {order.number}), then drop this again."

@@ -23,6 +23,7 @@ from pipeline.uploads import sweep_uploads
 log = logging.getLogger(__name__)
 
 SWEEP_UPLOADS_S = 600.0  # uploads are given days
+MOST_TOLD = 500  # deliveries that settle; ten thousand files dropped at once are nobody's to read one by one
 NOTE_SCAN_S = 10.0  # how often the ledger is told that the inbox was looked at: each is a write
 
 Signature = tuple[tuple[str, int, int], ...]  # name, size, mtime in ns of every file
@@ -118,7 +119,7 @@ class Watcher:
             waiting -= 1
             del present[candidate.path]
             settling.pop()
-        self._bureau.ledger.note_settling(settling)
+        self._bureau.ledger.note_settling(settling[:MOST_TOLD])
         self._seen = present
         self._settling = waiting
         self._looked.set()

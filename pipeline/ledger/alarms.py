@@ -97,7 +97,7 @@ class Alarms(Reports):
                     .limit(1)
                 ).first()
                 older = [row for row in group if seen is not None and row.received_ms < seen.seen_ms]
-                newer = [row for row in group if row not in older]
+                newer = [row for row in group if seen is None or row.received_ms >= seen.seen_ms]
                 if seen is not None and older:
                     _add(c, seen.id, older)
                 if newer:

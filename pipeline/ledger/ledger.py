@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
@@ -252,12 +251,10 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
         pages: Sequence[ReceivedPage],
         *,
         who: str,
-        alarms: Mapping[int, Sequence[PageAlarm]] = MappingProxyType({}),
     ) -> BatchId | None:
         """Write the batch, its pages and their tasks: visible whole or not at all.
 
-        `alarms` tell what is the matter with some of the pages, by their places from 0. None when the same delivery
-        came before for this order and nobody has accepted the repeat.
+        None when the same delivery came before for this order and nobody has accepted the repeat.
 
         Raises:
             OrderNotOpen: the order has been closed meanwhile.
@@ -306,8 +303,6 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
                 .scalars()
                 .all()
             )
-            for at, found in alarms.items():
-                note_page_alarms(c, page_ids[at], "", found)
             note_count(c, order_id, is_final=False)
             add_tasks(c, TaskKind.PREPARE_PAGE, order_id, page_ids)
             _add_items(c, order_id, 1)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from fixtures import pages as drawn
 from fixtures.pages import DrawnPage
 from fixtures.scanner import scanned
-from pipeline.alarms import batch_alarms, held_alarms, prepared_alarms, received_alarms, recognized_alarms
+from pipeline.alarms import batch_alarms, held_alarms, prepared_alarms, recognized_alarms
 from pipeline.ledger import Ledger, NoSuchAlarm
-from pipeline.model import AlarmKind, BatchId, OrderId, Page, PageAlarm, PageId, Readings, ReceivedPage
+from pipeline.model import AlarmKind, BatchId, OrderId, Page, PageAlarm, PageId, Readings
 from pipeline.profile import AlarmRules, DocumentRules
 from stages.blank import Settings as BlankSettings
 from stages.blank import blank
@@ -140,12 +141,15 @@ def test_blank_backs_of_written_sheets_raise_none() -> None:
     assert batch_alarms(pages, RULES, DocumentRules(duplex=True)) == {}
 
 
-def test_the_same_file_twice_in_a_delivery_raises_an_alarm_before_anybody_has_looked() -> None:
-    def one(file: str, content: int) -> ReceivedPage:
-        return ReceivedPage(file=file, index_in_file=0, pages_in_file=1, source=sha(content))
-
-    alarms = received_alarms([one("1.tif", 1), one("2.tif", 2), one("3.tif", 1)])
-    assert {at: found[0].what for at, found in alarms.items()} == {2: "the same file as 1.tif"}
+def test_the_same_file_twice_in_a_batch_raises_an_alarm_and_blank_pages_alike_do_not() -> None:
+    files = [1, 2, 1, 3, 3]
+    verdicts = ["content", "content", "content", "blank", "blank"]
+    pages = [
+        replace(page(number, **{"blank.verdict": verdict}), source=sha(file))
+        for number, (file, verdict) in enumerate(zip(files, verdicts, strict=True), start=1)
+    ]
+    alarms = batch_alarms(pages, RULES, DocumentRules())
+    assert {number: found[0].what for number, found in alarms.items()} == {3: "the same file as page 1"}
 
 
 def _map(sheet: DrawnPage, *, skew_deg: float, seed: int) -> str:
