@@ -50,22 +50,20 @@ def test_what_the_first_released_ledger_holds_is_still_there_after_the_newest_mi
     receive(ledger, order, 3)
     ledger.register_worker("w", threads=2, queues=("pages",))
 
-    def rows() -> list[list[dict[str, object]]]:
+    def rows() -> list[dict[str, object]]:
         with ledger.read() as connection:
             return [
-                [dict(row._mapping) for row in connection.execute(text(f"SELECT * FROM {name} ORDER BY 1"))]
+                dict(row)
                 for name in ("orders", "batches", "pages", "tasks", "deliveries", "events")
+                for row in connection.execute(text(f"SELECT * FROM {name} ORDER BY 1")).mappings()
             ]
 
     before = rows()
     downgrade_to(ledger, "0001")
     with pytest.raises(LedgerUnusable, match=f"version 0001.*needs {REVISION}"):
         ledger.check_version()
-    first = rows()
-    columns = [table[0].keys() for table in first]
-    assert [[{name: row[name] for name in of} for row in table] for of, table in zip(columns, before, strict=True)] == (
-        first
-    )
+    # columns that came later are not in the first one
+    assert all(first.items() <= now.items() for first, now in zip(rows(), before, strict=True))
     ledger.migrate()
     ledger.check_version()
     assert rows() == before
