@@ -318,6 +318,7 @@ class Backlog(_Given):
     number: str
     remaining: int
     held: int
+    inspection: int = Field(description="Pages that wait for quality control.")
     earliest_finish: Moment | None
     expected_finish: Moment | None
 

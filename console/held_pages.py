@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
+from pydantic import Field
 
 from console.hold_words import HoldWords, hold_words
 from console.signing_in import SEES_HELD, Doorkeeper, NotAllowed, Text, check_form, show
@@ -38,7 +39,7 @@ Code = Annotated[str, Query(max_length=40)]
 OrderNumber = Annotated[str, Query(max_length=60)]
 After = Annotated[int, Query(ge=0, le=MOST_ID)]
 Chosen = Annotated[Decision, Form()]
-PrintIds = Annotated[list[int], Query(min_length=1, max_length=HOLDS_A_SCREEN)]
+PrintIds = Annotated[list[Annotated[int, Field(ge=1, le=MOST_ID)]], Query(min_length=1, max_length=HOLDS_A_SCREEN)]
 Ids = Annotated[list[int], Form(max_length=HOLDS_A_SCREEN, default_factory=list)]
 
 
@@ -97,7 +98,7 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         if Decision.RESCAN not in MAY_DECIDE[session.user.role]:
             raise NotAllowed(f"To print rescan sheets is not for you; you are signed in as {session.user.role}.")
         try:
-            holds = [hold_with_id(bureau, one) if 0 < one <= MOST_ID else _none(one) for one in dict.fromkeys(ids)]
+            holds = [hold_with_id(bureau, one) for one in dict.fromkeys(ids)]
             with bureau.scratch() as folder, printing:
                 pdf = folder / "sheets.pdf"
                 write_rescan_sheets(bureau, holds, pdf)
@@ -135,10 +136,6 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         )
 
     app.include_router(router)
-
-
-def _none(hold_id: int) -> NoReturn:
-    raise CannotDecide(f"Nothing with number {hold_id} is held.")
 
 
 def _outcome(bureau: Bureau, hold_id: int, code: str, decision: Decision, who: str, why: str) -> Outcome:

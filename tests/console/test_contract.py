@@ -327,7 +327,7 @@ def test_status_tells_kinds_speed_and_orders(house: House) -> None:
     assert all(set(states) == {"due", "running", "done", "held"} for states in status["kinds"].values())
     assert status["kinds"]["PREPARE_PAGE"] == {"due": 0, "running": 0, "done": 4, "held": 4}
     assert set(status["pages_per_minute"]) == {"1m", "5m", "60m"}
-    told = {"number", "remaining", "held", "earliest_finish", "expected_finish"}
+    told = {"number", "remaining", "held", "inspection", "earliest_finish", "expected_finish"}
     assert [set(order) for order in status["orders"]] == [told]
 
 

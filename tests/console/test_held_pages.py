@@ -274,5 +274,5 @@ def test_who_may_ask_for_rescans_prints_their_sheets(bureau: Bureau, role: Role)
             assert len(pdf.pages) == 2
         shown = client.get("/held", params={"code": AWAITING_RESCAN}).text
         assert shown.count(">Print its rescan sheet<") == 2
-        assert client.get("/held/rescan-sheet?ids=-1").status_code == 409
+        assert client.get("/held/rescan-sheet?ids=-1").status_code == 422
         assert client.get("/held/rescan-sheet").status_code == 422

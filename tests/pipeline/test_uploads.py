@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -254,9 +255,8 @@ def test_limits_are_told(bureau: Bureau, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_full_disk_is_told_before_anything_is_written(bureau: Bureau) -> None:
-    free = os.statvfs(bureau.settings.home)
-    fills = free.f_bavail * free.f_frsize
-    full = bureau.settings.model_copy(update={"min_free_mb": (fills >> 20) + 1})
+    whole_mb = shutil.disk_usage(bureau.settings.home).total >> 20  # to be kept free, and never is
+    full = bureau.settings.model_copy(update={"min_free_mb": whole_mb})
     upload = begin(bureau)
     object.__setattr__(bureau, "settings", full)
     with pytest.raises(uploads.NoRoom):
