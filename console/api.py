@@ -21,7 +21,7 @@ from console.held_pages import MAY_DECIDE, MOST_ID
 from console.histories import SEES_HISTORY
 from console.orders import NotThere, one_line, order_for, reason_in
 from console.pages import page_for, text_of
-from console.signing_in import SEES_HELD, NotAllowed
+from console.signing_in import SEES_HELD, NotAllowed, customer_of
 from console.words import typed
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger, Session
@@ -116,7 +116,7 @@ def _add_orders(router: APIRouter, bureau: Bureau) -> None:
     ) -> Any:
         """Orders, newest first; an agency gets its own."""
         found = bureau.ledger.orders_found(
-            customer=who.user.customer,
+            customer=customer_of(who),
             words=typed(search),
             status=status,
             before=OrderId(cursor) if cursor else None,

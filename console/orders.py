@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
-from console.signing_in import SEES_FLOOR, SEES_HELD, Doorkeeper, Text, check_form, show, templates
+from console.signing_in import SEES_FLOOR, SEES_HELD, Doorkeeper, Text, check_form, customer_of, show, templates
 from console.words import (
     EXCLUSIONS,
     LOT_STATES,
@@ -64,7 +64,7 @@ def add_orders(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         words = "".join(sign for sign in search[:LONGEST_SEARCH] if sign.isprintable())
         chosen = OrderStatus(status) if status in tuple(OrderStatus) else None
         found = bureau.ledger.orders_found(
-            customer=session.user.customer,
+            customer=customer_of(session),
             words=words,
             status=chosen,
             before=OrderId(number_in(before)) if before else None,

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 
 from console.orders import LONGEST_SEARCH, SEES_PACKAGES, NotThere, number_in, one_line, order_for, reason_in
 from console.package_answers import file_answer, zip_answer
-from console.signing_in import Doorkeeper, Text, base_address, check_form, show, templates
+from console.signing_in import Doorkeeper, Text, base_address, check_form, customer_of, show, templates
 from pipeline.bureau import Bureau
 from pipeline.ledger import NoSuchLink, Session
 from pipeline.ledger.lookups import DOCUMENTS_A_SCREEN, ORDERS_A_SCREEN, DocumentLook
@@ -67,13 +67,13 @@ def add_packages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         session = door.one_of(request, SEES_PACKAGES)
         words = words_in(search)
         orders = bureau.ledger.orders_found(
-            customer=session.user.customer,
+            customer=customer_of(session),
             words=words,
             before=OrderId(number_in(before)) if before else None,
             went_out=True,
         )
         seeks = bool(words) and not before
-        documents = bureau.ledger.documents_delivered(customer=session.user.customer, words=words) if seeks else []
+        documents = bureau.ledger.documents_delivered(customer=customer_of(session), words=words) if seeks else []
         return show(
             request, bureau, "packages.html",
             session=session, here="packages", search=words, is_first=not before,

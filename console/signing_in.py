@@ -216,6 +216,17 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     app.include_router(router)
 
 
+def customer_of(session: Session) -> str | None:
+    """The one customer whose things are for whoever asks; None: those of all.
+
+    Raises:
+        NotAllowed: an agency's user without an agency, to whom nothing may be shown.
+    """
+    if session.user.role is Role.AGENCY and session.user.customer is None:
+        raise NotAllowed("Your account names no agency. Ask the bureau.")
+    return session.user.customer
+
+
 def _with_password(session: Session) -> Session:
     if session.user.issuer is not None:
         raise NotAllowed("You are signed in by single sign-on, and have no password here.")

@@ -8,7 +8,9 @@ from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.ledger import NoPassword, NoSuchLink
 from pipeline.model import Role, WorkOrder
-from tests.console.test_orders import BOTH, bureau
+from tests.console.served import served
+from tests.console.test_orders import BOTH, CHEAP_HASH, bureau
+from tests.console.test_signing_in import PASSWORD, sign_in
 from tests.pipeline.by_hand import downgrade_to, open_order
 
 __all__ = ["bureau"]  # the fixture
@@ -73,3 +75,14 @@ def test_a_ledger_of_the_version_before_gets_links_and_keeps_its_users(bureau: B
     bureau.ledger.migrate()
     assert bureau.ledger.users() == users
     assert bureau.ledger.make_link(order, 1, None, "digest", days=1, who="test", why="").is_open
+
+
+def test_an_agencys_user_without_an_agency_is_shown_nothing(bureau: Bureau) -> None:
+    order = open_order(bureau.ledger)
+    bureau.ledger.add_user("lost", CHEAP_HASH, Role.AGENCY, customer=None, must_change=False, who="test")
+    with served(bureau) as client:
+        sign_in(client, "lost", PASSWORD)
+        for place in ("/orders", "/packages"):
+            answer = client.get(place)
+            assert answer.status_code == 403 and "names no agency" in answer.text and order.number not in answer.text
+        assert client.get(f"/orders/{order.number}").status_code == 404
