@@ -29,6 +29,7 @@ from bench import (
     prepare,
     quality,
     rules,
+    scroll,
     separators,
     skew,
     speed,
@@ -60,6 +61,7 @@ BENCHES = {
     "chaos": chaos.run,
     "memory": memory.run,
     "standing": standing.run,
+    "scroll": scroll.run,
 }
 
 
