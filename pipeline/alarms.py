@@ -6,7 +6,7 @@ makes one alarm of all pages of a scanner that show the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.model import AlarmKind, Page, PageAlarm, PageId, Readings
 from pipeline.profile import AlarmRules, DocumentRules
@@ -84,12 +84,21 @@ def held_alarms(refusal: Refusal) -> list[PageAlarm]:
     return [] if kind is None else [PageAlarm(kind=kind, what="held")]
 
 
-def batch_alarms(pages: Sequence[Page], rules: AlarmRules, documents: DocumentRules) -> dict[PageId, list[PageAlarm]]:
-    """What is the matter with the pages of a batch side by side, given in their order."""
+def batch_alarms(
+    pages: Sequence[Page],
+    rules: AlarmRules,
+    documents: DocumentRules,
+    *,
+    is_same: Callable[[Page, Page], bool],
+) -> dict[PageId, list[PageAlarm]]:
+    """What is the matter with the pages of a batch side by side, given in their order.
+
+    `is_same` looks closely at two pages whose maps of ink agree.
+    """
     seen = [page for page in pages if page.excluded is None and page.prepared is not None]
     alarms = _blank_runs(seen, rules.most_blank_in_a_row, duplex=documents.duplex)
     if rules.same_twice:
-        for page, what in _twice(seen):
+        for page, what in _twice(seen, is_same):
             alarms.setdefault(page.id, []).append(PageAlarm(kind=AlarmKind.SAME_TWICE, what=what))
     return alarms
 
@@ -112,7 +121,7 @@ def _blank_runs(pages: Sequence[Page], most: int, *, duplex: bool) -> dict[PageI
     }
 
 
-def _twice(pages: Sequence[Page]) -> list[tuple[Page, str]]:
+def _twice(pages: Sequence[Page], is_same: Callable[[Page, Page], bool]) -> list[tuple[Page, str]]:
     """Each page that is the same file as one before it, or shows the same sheet as one shortly before it, and which."""
     files: dict[tuple[str, int], Page] = {}
     twice = []
@@ -123,7 +132,8 @@ def _twice(pages: Sequence[Page]) -> list[tuple[Page, str]]:
             twice.append((page, f"the same file as page {same_file.sequence}"))
             continue
         for earlier in telling[max(0, at - SAME_WITHIN_PAGES) : at]:
-            if is_same_sheet(page.readings.get("blank.ink_map"), earlier.readings.get("blank.ink_map")):
+            maps = (one.readings.get("blank.ink_map") for one in (page, earlier))
+            if is_same_sheet(*maps) and is_same(page, earlier):
                 twice.append((page, f"looks the same as page {earlier.sequence}"))
                 break
     return twice

@@ -26,6 +26,7 @@ from stages.places import Places, places_from
 from stages.read import Settings as ReadSettings
 from stages.read import read_page
 from stages.reading_copy import reading_copy
+from stages.same_sheet import is_same_print
 from stages.second_reading import FEW_WORDS, best_of, read_again, without_ink
 from stages.separators import Settings as SeparatorSettings
 from stages.separators import separators
@@ -367,6 +368,11 @@ def house_sheet(path: Path, page_index: int) -> HouseSheet:
         rescan_order=str(page.readings["separators.rescan_order"]),
         is_blank=blank(page, BlankSettings()).readings["blank.verdict"] == "blank",
     )
+
+
+def same_print(file: Path, dpi: float, other: Path, other_dpi: float) -> bool:
+    """Whether the same stands on two prepared pages."""
+    return is_same_print(read_page_file(file, dpi=dpi), read_page_file(other, dpi=other_dpi))
 
 
 def places_of(reading: Reading) -> Places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -114,7 +115,13 @@ def test_a_profile_can_do_without_each_alarm() -> None:
     assert len(prepared_alarms({**bad, "read.dpi_x": 600.0}, RULES)) == 6
     assert prepared_alarms(bad, off) == []
     blanks = [page(number, **{"blank.verdict": "blank"}) for number in range(1, 20)]
-    assert batch_alarms(blanks, off, DocumentRules()) == {}
+    assert side_by_side(blanks, off) == {}
+
+
+def side_by_side(
+    pages: Sequence[Page], rules: AlarmRules = RULES, *, duplex: bool = False, is_same: bool = True
+) -> dict[PageId, list[PageAlarm]]:
+    return batch_alarms(pages, rules, DocumentRules(duplex=duplex), is_same=lambda *_: is_same)
 
 
 def test_text_that_is_hardly_read_raises_an_alarm_and_a_stamp_none() -> None:
@@ -132,13 +139,13 @@ def test_what_is_held_for_its_scan_is_an_alarm_too_and_what_is_held_for_else_is_
 def test_more_blank_sides_in_a_row_than_chance_raise_an_alarm() -> None:
     verdicts = ["content", *["blank"] * 4, "content", *["blank"] * 5, "content"]
     pages = [page(number, **{"blank.verdict": verdict}) for number, verdict in enumerate(verdicts, start=1)]
-    alarms = batch_alarms(pages, RULES, DocumentRules())
+    alarms = side_by_side(pages)
     assert sorted(alarms) == [7, 8, 9, 10, 11]
 
 
 def test_blank_backs_of_written_sheets_raise_none() -> None:
     pages = [page(number, **{"blank.verdict": "content" if number % 2 else "blank"}) for number in range(1, 21)]
-    assert batch_alarms(pages, RULES, DocumentRules(duplex=True)) == {}
+    assert side_by_side(pages, duplex=True) == {}
 
 
 def test_the_same_file_twice_in_a_batch_raises_an_alarm_and_blank_pages_alike_do_not() -> None:
@@ -148,7 +155,7 @@ def test_the_same_file_twice_in_a_batch_raises_an_alarm_and_blank_pages_alike_do
         replace(page(number, **{"blank.verdict": verdict}), source=sha(file))
         for number, (file, verdict) in enumerate(zip(files, verdicts, strict=True), start=1)
     ]
-    alarms = batch_alarms(pages, RULES, DocumentRules())
+    alarms = side_by_side(pages)
     assert {number: found[0].what for number, found in alarms.items()} == {3: "the same file as page 1"}
 
 
@@ -167,8 +174,9 @@ def test_a_sheet_fed_twice_raises_an_alarm_and_its_like_does_not(kind: str) -> N
         page(number, **{"blank.ink_map": _map(sheet, skew_deg=0.6 * number - 1.5, seed=number)})
         for number, sheet in enumerate([*sheets, sheets[1]], start=1)
     ]
-    alarms = batch_alarms(pages, RULES, DocumentRules())
+    alarms = side_by_side(pages)
     assert {number: found[0].what for number, found in alarms.items()} == {4: "looks the same as page 2"}
+    assert side_by_side(pages, is_same=False) == {}, "who looked closely saw that they differ"
 
 
 # ---- what becomes of it
