@@ -32,9 +32,9 @@ def add_drop(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the page and its form."""
     router = APIRouter()
 
-    def page(request: Request, session: Session, order: WorkOrder, *, said: str = "") -> Response:
+    def page(request: Request, session: Session, order: WorkOrder, *, said: str = "", status: int = 200) -> Response:
         return show(
-            request, bureau, "drop.html", status=409 if said else 200, session=session, here="orders", order=order,
+            request, bureau, "drop.html", status=status, session=session, here="orders", order=order,
             said=said, most_files=bureau.settings.upload_files, most_mb=bureau.settings.upload_mb,
         )  # fmt: skip
 
@@ -49,18 +49,19 @@ def add_drop(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         order = (await run_in_threadpool(order_for, bureau, session, number)).order
         pieces = request.stream()
         try:
+            boundary = boundary_in(request.headers.get("content-type", ""))
             batch = await run_in_threadpool(uploads.Drop, bureau, order)
-        except (uploads.UploadRefused, OrderNotOpen) as error:
+        except (BadForm, uploads.UploadRefused, OrderNotOpen) as error:
             await _read_out(pieces)
-            return page(request, session, order, said=str(error))
+            return page(request, session, order, said=str(error), status=_status(error))
         try:
-            form = DropForm(request.headers.get("content-type", ""), session, batch)
+            form = DropForm(boundary, session, batch)
             async for data in pieces:
                 await run_in_threadpool(form.write, data)
             await run_in_threadpool(form.complete)
         except (uploads.UploadRefused, OrderNotOpen, BadForm, FormParserError) as error:
             await _read_out(pieces)
-            return page(request, session, order, said=f"{error} Nothing was taken.")
+            return page(request, session, order, said=f"{error} Nothing was taken.", status=_status(error))
         except NotAllowed:
             await _read_out(pieces)
             raise
@@ -73,21 +74,34 @@ def add_drop(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     app.include_router(router)
 
 
+def boundary_in(content_type: str) -> bytes:
+    """What stands between the parts of a form with files.
+
+    Raises:
+        BadForm: it is none.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise BadForm("This is no form with files.")
+    return options[b"boundary"]
+
+
+def _status(error: Exception) -> int:
+    return 422 if isinstance(error, (BadForm, FormParserError)) else 409
+
+
 class DropForm:
     """Takes a `multipart/form-data` body piece by piece (RFC 7578) and writes its files where they belong.
 
     The fields stand before the files, so nothing is written for a form that this console did not give.
     """
 
-    def __init__(self, content_type: str, session: Session, batch: uploads.Drop) -> None:
-        kind, options = parse_options_header(content_type)
-        if kind != b"multipart/form-data" or b"boundary" not in options:
-            raise BadForm("This is no form with files.")
+    def __init__(self, boundary: bytes, session: Session, batch: uploads.Drop) -> None:
         self._session, self._batch = session, batch
         self._fields: dict[str, bytearray] = {}
         self._is_over = False
         self._parser = MultipartParser(
-            options[b"boundary"],
+            boundary,
             {
                 "on_part_begin": self._begin_part,
                 "on_header_field": self._header_name_piece,

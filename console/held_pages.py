@@ -39,7 +39,9 @@ Code = Annotated[str, Query(max_length=40)]
 OrderNumber = Annotated[str, Query(max_length=60)]
 After = Annotated[int, Query(ge=0, le=MOST_ID)]
 Chosen = Annotated[Decision, Form()]
-PrintIds = Annotated[list[Annotated[int, Field(ge=1, le=MOST_ID)]], Query(min_length=1, max_length=HOLDS_A_SCREEN)]
+PrintIds = Annotated[
+    list[Annotated[int, Field(ge=1, le=MOST_ID)]], Query(max_length=HOLDS_A_SCREEN, default_factory=list)
+]
 Ids = Annotated[list[int], Form(max_length=HOLDS_A_SCREEN, default_factory=list)]
 
 
@@ -97,6 +99,9 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         session = door.one_of(request, SEES_HELD)
         if Decision.RESCAN not in MAY_DECIDE[session.user.role]:
             raise NotAllowed(f"To print rescan sheets is not for you; you are signed in as {session.user.role}.")
+        if not ids:
+            said = "Name the pages whose sheets are to be printed."
+            return show(request, bureau, "not_there.html", status=422, session=session, said=said)
         try:
             holds = [hold_with_id(bureau, one) for one in dict.fromkeys(ids)]
             with bureau.scratch() as folder, printing:

@@ -74,7 +74,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             session=session, here="orders", look=look, page=look.page,
             lines=() if text is None else text.lines[:MOST_LINES], has_text=text is not None,
             lines_left=0 if text is None else max(0, len(text.lines) - MOST_LINES), fault=fault,
-            placed=[] if text is None or look.page.prepared is None else _placed(text),
+            placed=[] if text is None or "page.width_px" not in look.page.readings else _placed(text),
             doubtful_below=DOUBTFUL_BELOW, readings=_readings_shown(look.page.readings),
             sees_history=sees_history, history=[(event, detail_of(event), outcome_of(event)) for event in history],
         )  # fmt: skip
