@@ -57,7 +57,7 @@ demo: setup
 
 test: setup-tests lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not whole" -q
-	$(BIN)/python -m pytest -m whole -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m whole -q
 
 lint: setup
 	$(BIN)/ruff format --check .

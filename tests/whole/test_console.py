@@ -257,6 +257,7 @@ def test_a_batch_passes_quality_control_and_another_fails_and_is_looked_at_whole
                 page.keyboard.press(key)
                 page.keyboard.press("1")
                 page.keyboard.press("Enter")
+        expect(page.get_by_text("It passed on" if key == "a" else "2 looked at")).to_be_visible()
     office.until("WO-GOOD", billable=4)
     [lot] = office.home.ask("order", "show", "WO-BAD")["quality"]
     assert (lot["rejected"], lot["state"], lot["to_look"], lot["undecided"]) == (True, "full", 2, 1)
