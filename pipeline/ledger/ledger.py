@@ -28,7 +28,7 @@ from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.settling import SettlingDeliveries
 from pipeline.ledger.tokens import Tokens
-from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
+from pipeline.ledger.work import IS_UNFINISHED, add_event, add_tasks, insert_if_new, receiving, subject_of
 from pipeline.model import (
     PAGE_TASKS,
     WEIGHTS,
@@ -209,12 +209,12 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
 
         What came by an upload is announced once for ever, wherever it lies by now.
         """
-        claimed = (t.deliveries.c.source == source) & t.deliveries.c.finished.is_(False)
+        claimed = and_(t.deliveries.c.source == source, IS_UNFINISHED)
         with self.write() as c:
             row = c.execute(
-                select(t.deliveries.c.id, t.tasks.c.id.label("task_id"))
-                .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
-                .where(claimed if upload is None else t.deliveries.c.upload == upload)
+                select(t.deliveries.c.id, receiving(t.tasks.c.id).label("task_id")).where(
+                    claimed if upload is None else t.deliveries.c.upload == upload
+                )
             ).first()
             if row is not None:
                 return DeliveryId(row.id), TaskId(row.task_id)
