@@ -128,7 +128,7 @@ def _asked(ledger: Ledger, order: WorkOrder) -> dict[str, Callable[[], object]]:
         "sources": ledger.open_delivery_sources,
         "decided": ledger.decided_deliveries,
         "asked": ledger.asked_of,
-        "note settling": lambda: ledger.note_settling([settling]),
+        "note settling": lambda: ledger.note_settling([settling], before=()),
         "settling": lambda: ledger.settling(limit=5),
         "count settling": ledger.count_settling,
         "take in": lambda: receive(ledger, order, 2),  # announced, claimed, received, its order counted
