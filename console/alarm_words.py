@@ -74,7 +74,7 @@ def alarm_place(alarm: Alarm) -> str:
     """Where to go: the scanner, or the batch or order where the files do not name one."""
     if alarm.scanner:
         return alarm.scanner
-    return f"the scanner of batch “{alarm.batch}”, {alarm.order}" if alarm.batch else f"order {alarm.order}"
+    return f"the scanner of batch “{alarm.batch}” of {alarm.order}" if alarm.batch else f"order {alarm.order}"
 
 
 def _since(moment: datetime) -> str:

@@ -12,11 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.api_models import Problem
+from console.body_limit import BodyLimit
 from console.orders import EVERYBODY, SUPERVISORS, NotThere
-from console.signing_in import SEES_FLOOR, NotAllowed
+from console.signing_in import SEES_FLOOR, NotAllowed, address_of
 from pipeline import tokens, uploads
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger, OrderNotOpen, Session, UnknownOrder
@@ -96,8 +96,7 @@ def token_of(request: Request, bearer: Bearer) -> Token:
     if bearer is None:
         raise tokens.TokenRefused("Send a token: Authorization: Bearer platen_...")
     bureau: Bureau = request.app.state.bureau
-    address = request.client.host if request.client is not None else ""
-    return tokens.bearer(bureau, bearer.credentials, address=address)
+    return tokens.bearer(bureau, bearer.credentials, address=address_of(request, bureau))
 
 
 Number = Annotated[str, Path(max_length=60, description="The order's number, such as WO-2026-0001.")]
@@ -150,7 +149,8 @@ def add_problems(app: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-    app.add_middleware(_BodyLimit)
+    # a piece of a file is never held whole, and was said to be how large
+    app.add_middleware(BodyLimit, most_bytes=MOST_JSON_BYTES, unless=lambda scope: scope["method"] == "PUT")
 
 
 async def http_problem(_request: Request, error: Exception) -> Response:
@@ -163,24 +163,3 @@ async def http_problem(_request: Request, error: Exception) -> Response:
 
 def _problem(status: int, code: str, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse({"code": code, "sentence": sentence}, status, headers)
-
-
-class _BodyLimit:
-    """No request but a piece of a file, which is never held whole, has a body larger than `MOST_JSON_BYTES`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        came = 0
-
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > MOST_JSON_BYTES:
-                raise HTTPException(413, f"A request has at most {MOST_JSON_BYTES >> 20} MiB.")
-            return message
-
-        is_piece = scope["type"] != "http" or scope["method"] == "PUT"
-        await self._app(scope, receive if is_piece else counted, send)

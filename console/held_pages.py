@@ -109,7 +109,8 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
                 write_rescan_sheets(bureau, holds, pdf)
                 data = pdf.read_bytes()
         except CannotDecide as error:
-            return show(request, bureau, "not_there.html", status=409, session=session, said=str(error))
+            title = "There is nothing to print"
+            return show(request, bureau, "refused.html", status=409, session=session, title=title, said=str(error))
         headers = {"content-disposition": 'inline; filename="rescan-sheets.pdf"'}
         return Response(data, media_type="application/pdf", headers=headers)
 

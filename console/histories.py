@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -15,13 +16,20 @@ from pipeline.ledger.lookups import EVENTS_A_SCREEN
 
 SEES_HISTORY = SEES_FLOOR  # who of the house did what is the house's own
 
+CHECKS_AT_ONCE = 1  # of chains
+
 
 def add_histories(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the screen of an order's history, and its files."""
     router = APIRouter()
+    checks = CapacityLimiter(CHECKS_AT_ONCE)
 
     @router.get("/orders/{number}/history")
-    def history(request: Request, number: str, before: str = "") -> Response:
+    async def history(request: Request, number: str, before: str = "") -> Response:
+        # seconds for a long chain: one after the other, in threads of their own
+        return await to_thread.run_sync(page, request, number, before, limiter=None if before else checks)
+
+    def page(request: Request, number: str, before: str) -> Response:
         session = door.one_of(request, SEES_HISTORY)
         order = order_for(bureau, session, number).order
         lines = bureau.ledger.history_of_order(order.id, before=number_in(before) if before else None)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from console.package_answers import file_answer, zip_answer
 from console.packages import package_look
-from console.signing_in import show
+from console.signing_in import address_of, show
 from console.throttle import Throttle
 from pipeline import people
 from pipeline.bureau import Bureau
@@ -14,7 +14,7 @@ from pipeline.ledger import PackageLink
 from pipeline.model import WorkOrder
 from pipeline.package_files import package_file
 
-# a token has 256 bits and is not guessed; this keeps those who try from costing much
+# a token has 256 bits and is not guessed: this only tells those who try that they are seen
 MOST_WRONG, WITHIN_S = 30, 60.0
 
 
@@ -36,14 +36,15 @@ def add_links(app: FastAPI, bureau: Bureau) -> None:
 
         Raises:
             LinkRefused: it opens nothing.
-            TooManyWrong: nor is it looked at.
+            TooManyWrong: nor did many others from there.
         """
-        address = request.client.host if request.client is not None else ""
-        if wrong.is_over(address):
-            raise TooManyWrong
+        address = address_of(request, bureau)
         link = bureau.ledger.open_link(people.token_digest(token))
         order = None if link is None else bureau.ledger.order(link.order)
         if link is None or order is None:
+            # a good one opens however many wrong ones came from behind the same address
+            if wrong.is_over(address):
+                raise TooManyWrong
             wrong.count(address)
             raise LinkRefused
         if link.used_at is None:
@@ -69,7 +70,7 @@ def add_links(app: FastAPI, bureau: Bureau) -> None:
         link, order = opened(request, token)
         if link.file is not None:
             raise LinkRefused
-        return zip_answer(bureau, order, link.delivery)
+        return zip_answer(bureau, order, link.delivery, whose=f"link {link.id}")
 
     @router.get("/links/{token}/files/{name:path}")
     def file(request: Request, token: str, name: str) -> Response:

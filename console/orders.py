@@ -10,7 +10,17 @@ from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
-from console.signing_in import SEES_FLOOR, SEES_HELD, Doorkeeper, Text, check_form, customer_of, show, templates
+from console.signing_in import (
+    SEES_FLOOR,
+    SEES_HELD,
+    Doorkeeper,
+    Text,
+    check_form,
+    customer_of,
+    nothing_here,
+    show,
+    templates,
+)
 from console.words import (
     EXCLUSIONS,
     LOT_STATES,
@@ -169,7 +179,7 @@ def add_orders(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             )
 
     async def not_there(request: Request, _error: Exception) -> Response:
-        return show(request, bureau, "not_there.html", status=404)
+        return await nothing_here(request, bureau, door)
 
     app.add_exception_handler(NotThere, not_there)
     app.include_router(router)

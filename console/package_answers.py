@@ -12,7 +12,9 @@ from typing import Any
 
 from fastapi import Response
 from fastapi.responses import FileResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from console.throttle import AtOnce
 from pipeline.bureau import Bureau
 from pipeline.model import WorkOrder
 from pipeline.orders import is_name
@@ -33,6 +35,7 @@ MEDIA_TYPES = {
 }
 _SHRINKS = frozenset({".csv", ".txt", ".xml", ".json"})  # PDF and scans are packed already
 _PIECE = 1 << 20
+_zips = AtOnce(most=2)  # each reads and hashes a whole package, beside the floor
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # no earlier one can be written (APPNOTE 6.3.10, 4.4.6)
 _PLAIN_FILE = 0o100644 << 16  # as Unix writes its mode there
 
@@ -53,8 +56,10 @@ def file_answer(bureau: Bureau, order: WorkOrder, delivery: int, name: str) -> R
     )
 
 
-def zip_answer(bureau: Bureau, order: WorkOrder, delivery: int) -> Response:
+def zip_answer(bureau: Bureau, order: WorkOrder, delivery: int, *, whose: str) -> Response:
     """A whole package, with the lists that let whoever gets it check every file.
+
+    When it is begun it is refused with `TooManyAtOnce` to whom too many are being sent already.
 
     Raises:
         NotInPackage: there is no such package.
@@ -62,8 +67,9 @@ def zip_answer(bureau: Bureau, order: WorkOrder, delivery: int) -> Response:
     """
     files = package_files(bureau, order, delivery)
     folder = f"{order.number if is_name(order.number) else 'package'}-delivery-{delivery}"
-    return StreamingResponse(
+    return _ZipAnswer(
         zip_stream(folder, files),
+        whose=whose,
         media_type="application/zip",
         headers={"content-disposition": f'attachment; filename="{folder}.zip"'},
     )
@@ -89,6 +95,18 @@ def zip_stream(folder: str, files: Sequence[PackageFile]) -> Iterator[bytes]:
             if digest.hexdigest() != file.digest:
                 raise PackageDamaged(file.path.parent, f"{file.name} no longer has the content that was promised")
     yield from pieces.taken()
+
+
+class _ZipAnswer(StreamingResponse):
+    """A stream that is counted from its beginning until nobody takes any more of it."""
+
+    def __init__(self, content: Iterator[bytes], *, whose: str, **more: Any) -> None:
+        super().__init__(content, **more)
+        self._whose = whose
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with _zips.one(self._whose):
+            await super().__call__(scope, receive, send)
 
 
 class _Pieces(RawIOBase):

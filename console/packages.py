@@ -8,12 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from console.orders import LONGEST_SEARCH, SEES_PACKAGES, NotThere, number_in, one_line, order_for, reason_in
 from console.package_answers import file_answer, zip_answer
-from console.signing_in import Doorkeeper, Text, base_address, check_form, customer_of, show, templates
+from console.signing_in import (
+    Doorkeeper,
+    Text,
+    base_address,
+    check_form,
+    customer_of,
+    nothing_here,
+    refusal,
+    show,
+    templates,
+)
+from console.throttle import TooManyAtOnce
 from pipeline.bureau import Bureau
 from pipeline.ledger import NoSuchLink, Session
 from pipeline.ledger.lookups import DOCUMENTS_A_SCREEN, ORDERS_A_SCREEN, DocumentLook
@@ -27,6 +39,7 @@ log = logging.getLogger(__name__)
 
 MAKES_LINKS = frozenset({Role.SUPERVISOR, Role.AGENCY})
 FILES_A_SCREEN = 100
+SEARCHES_AT_ONCE = 2  # each reads the titles of all documents that went out
 _OXUM = re.compile(r"(?P<octets>[0-9]+)\.(?P<files>[0-9]+)", re.ASCII)  # RFC 8493, 2.2.2
 _MOST_FACTS_BYTES = 1 << 20  # bag-info.txt has a dozen lines
 
@@ -60,10 +73,16 @@ class PackageLook:
 def add_packages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the screens of packages, and the pages for those that cannot be given."""
     router = APIRouter()
+    searches = CapacityLimiter(SEARCHES_AT_ONCE)
     templates.env.filters["size"] = size_of
 
     @router.get("/packages")
-    def packages(request: Request, search: str = "", before: str = "") -> Response:
+    async def packages(request: Request, search: str = "", before: str = "") -> Response:
+        # those who look for titles wait for one another, and nobody else for them
+        limiter = searches if search else None
+        return await to_thread.run_sync(found, request, search, before, limiter=limiter)
+
+    def found(request: Request, search: str, before: str) -> Response:
         session = door.one_of(request, SEES_PACKAGES)
         words = words_in(search)
         orders = bureau.ledger.orders_found(
@@ -93,8 +112,9 @@ def add_packages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.get("/packages/{number}/{delivery}/package.zip")
     def whole(request: Request, number: str, delivery: str) -> Response:
-        order, which = _package_for(bureau, door.one_of(request, SEES_PACKAGES), number, delivery)
-        return zip_answer(bureau, order, which)
+        session = door.one_of(request, SEES_PACKAGES)
+        order, which = _package_for(bureau, session, number, delivery)
+        return zip_answer(bureau, order, which, whose=f"user {session.user.name}")
 
     @router.get("/packages/{number}/{delivery}/files/{name:path}")
     def file(request: Request, number: str, delivery: str, name: str) -> Response:
@@ -133,12 +153,17 @@ def add_packages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         return RedirectResponse(f"/packages/{order.number}/{which}#links", 303)
 
     async def not_in_package(request: Request, _error: Exception) -> Response:
-        return show(request, bureau, "not_there.html", status=404)
+        return await nothing_here(request, bureau, door)
 
     async def damaged(request: Request, error: Exception) -> Response:
         log.error("a package cannot be handed out: %s", error)
         return show(request, bureau, "package_damaged.html", status=503)
 
+    async def too_many_at_once(request: Request, _error: Exception) -> Response:
+        said = "Two packages are being sent to you already. Take this one when one of them has come."
+        return await refusal(request, bureau, door, status=429, title="One after the other", said=said)
+
+    app.add_exception_handler(TooManyAtOnce, too_many_at_once)
     app.add_exception_handler(NotInPackage, not_in_package)
     app.add_exception_handler(PackageDamaged, damaged)
     app.include_router(router)

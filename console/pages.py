@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from console.words import detail_of, outcome_of
 from pipeline.bureau import Bureau
 from pipeline.ledger import Session
 from pipeline.ledger.lookups import PAGES_A_SCREEN, PageLook
-from pipeline.model import Page, Readings
+from pipeline.model import Page, Readings, Role
 from pipeline.pictures import Edge, picture_of_page, picture_of_scan
 from stages.errors import Refusal
 from stages.page_image import TextLayer
 
-PICTURES_AT_ONCE = 2  # each takes a child of the sandbox, and the floor works beside
+# each takes a child of the sandbox, and the floor works beside
+PICTURES_AT_ONCE, PICTURES_OF_AGENCIES_AT_ONCE = 2, 1
 DOUBTFUL_BELOW = 0.7  # a word read with less confidence is marked for the eye; nothing is decided by it
 MOST_WORDS = 3000  # laid over the picture; a page full of small print has about half as many
 MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
@@ -44,7 +44,8 @@ class PlacedWord:
 def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the screens of pages, and their pictures."""
     router = APIRouter()
-    at_once = CapacityLimiter(PICTURES_AT_ONCE)
+    # agencies wait for one another: whoever asks for a thousand does not hold quality control up
+    of_house, of_agencies = CapacityLimiter(PICTURES_AT_ONCE), CapacityLimiter(PICTURES_OF_AGENCIES_AT_ONCE)
 
     @router.get("/orders/{number}/batches/{batch_id}")
     def batch(request: Request, number: str, batch_id: str, after: str = "") -> Response:
@@ -79,8 +80,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             sees_history=sees_history, history=[(event, detail_of(event), outcome_of(event)) for event in history],
         )  # fmt: skip
 
-    def picture(request: Request, page_id: str, kind: str, version: str) -> Response:
-        session = door.one_of(request, EVERYBODY)
+    def picture(session: Session, page_id: str, kind: str, version: str) -> Response:
         page = page_for(bureau, session, page_id).page
         try:
             if kind == "scan":
@@ -96,8 +96,10 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     async def pictures(request: Request, page_id: str, kind: str, v: str = "") -> Response:
         if kind not in ("thumbnail", "page", "large", "scan"):
             raise NotThere
+        session = await to_thread.run_sync(door.one_of, request, EVERYBODY)
         # in threads of their own: pictures that wait for the sandbox hold nobody else's page up
-        return await to_thread.run_sync(partial(picture, request, page_id, kind, v), limiter=at_once)
+        limiter = of_agencies if session.user.role is Role.AGENCY else of_house
+        return await to_thread.run_sync(picture, session, page_id, kind, v, limiter=limiter)
 
     app.include_router(router)
 

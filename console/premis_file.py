@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from console.history_file import LINES_AT_ONCE, history_lines
-from console.words import is_worker
 from pipeline.ledger import Ledger
 from pipeline.ledger.history import HistoryLine, Thing
 from pipeline.model import WorkOrder
+from pipeline.people import is_program
 
 NAMESPACE = "http://www.loc.gov/premis/v3"
 KINDS = ("batch", "document", "page", "roll")
@@ -31,7 +31,6 @@ EVENT_TYPES = {
     "replaced": "replacement",
     "held": "quality review",
 }
-_PROGRAMS = frozenset({"platen", "watcher", "feeder", "console"})
 _LOCAL, _DIGEST = "local", "SHA-256"
 # XML 1.0, 2.2: what no document may hold, escaped or not
 _NOT_XML = re.compile("[^\t\n\r\\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -119,12 +118,11 @@ def _event(line: HistoryLine, order: WorkOrder) -> str:
 
 
 def _agent(who: str) -> str:
-    is_program = who in _PROGRAMS or is_worker(who)
     return _element(
         "agent",
         _identifier("agentIdentifier", _LOCAL, who),
         _text("agentName", who),
-        _text("agentType", "software" if is_program else "person"),
+        _text("agentType", "software" if is_program(who) else "person"),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Form, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
@@ -101,6 +103,20 @@ def show(
     return templates.TemplateResponse(request, name, context, status_code=status)
 
 
+async def refusal(
+    request: Request, bureau: Bureau, door: Doorkeeper, *, status: int, title: str, said: str
+) -> Response:
+    """A page that says why not, with the way back to what whoever asks may see."""
+    session = await run_in_threadpool(door.session, request)
+    return show(request, bureau, "refused.html", status=status, session=session, title=title, said=said)
+
+
+async def nothing_here(request: Request, bureau: Bureau, door: Doorkeeper) -> Response:
+    """The page for what is not there, or not for whoever asks: which of the two is not told."""
+    said = "It does not exist, or it is not yours to see."
+    return await refusal(request, bureau, door, status=404, title="There is nothing here", said=said)
+
+
 def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     """Add the forms, and what becomes of those who may not."""
     router = APIRouter()
@@ -118,7 +134,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         if not _same(form_token, request.cookies.get(FORM_COOKIE, "")):
             return _sign_in_form(request, bureau, house, said="That form was too old. Please try again.", status=403)
         try:
-            token = people.sign_in(bureau, name, password, address=_address(request))
+            token = people.sign_in(bureau, name, password, address=address_of(request, bureau))
         except people.SignInRefused as error:
             return _sign_in_form(request, bureau, house, said=str(error), name=name, status=403)
         answer = RedirectResponse(_first_page(bureau.ledger.session(people.token_digest(token))), 303)
@@ -147,16 +163,16 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         if house is None:
             return RedirectResponse("/sign-in", 303)
         try:
-            if failed.is_over(_address(request)):
+            if failed.is_over(address_of(request, bureau)):
                 raise SingleSignOnFailed("Too many sign-ins have failed. Wait a minute, then begin again.")
             cookie = request.cookies.get(AWAY_COOKIE, "")
             person = house.finish(request.query_params, cookie, base_address(request, bureau) + BACK)
             token = people.sign_in_from(
                 bureau, bureau.settings.oidc_issuer, person.subject,
-                name=person.name, role=person.role, customer=person.customer, address=_address(request),
+                name=person.name, role=person.role, customer=person.customer, address=address_of(request, bureau),
             )  # fmt: skip
         except (SingleSignOnFailed, people.SignInRefused, UserExists) as error:
-            failed.count(_address(request))
+            failed.count(address_of(request, bureau))
             answer = _sign_in_form(request, bureau, house, said=str(error), status=403)
         else:
             # a page that moves on, and no redirect: one that began at another site would not bring a strict cookie
@@ -190,7 +206,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         session = _with_password(door.somebody(request))
         check_form(session, form_token)
         try:
-            people.change_password(bureau, session.user, old, new, address=_address(request))
+            people.change_password(bureau, session.user, old, new, address=address_of(request, bureau))
         except (people.SignInRefused, people.PasswordTooWeak) as error:
             return _password_form(request, bureau, session, said=str(error), status=403)
         answer = RedirectResponse("/sign-in", 303)
@@ -204,7 +220,7 @@ def add_signing_in(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         return RedirectResponse("/password", 303)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return show(request, bureau, "refused.html", status=403, said=str(error))
+        return await refusal(request, bureau, door, status=403, title="This is not for you", said=str(error))
 
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         NotSignedIn: to_sign_in,
@@ -233,8 +249,19 @@ def _with_password(session: Session) -> Session:
     return session
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client is not None else ""
+def address_of(request: Request, bureau: Bureau) -> str:
+    """Where a request comes from: what a proxy says that the settings name, else who has sent it.
+
+    Proxies add whom they were asked by at the end of the list; what stands before, anybody may have written.
+    """
+    address = request.client.host if request.client is not None else ""
+    passed_on = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+    while address in bureau.settings.proxy_addresses and passed_on:
+        try:
+            address = str(ipaddress.ip_address(passed_on.pop().partition("%")[0].strip()))
+        except ValueError:
+            break
+    return address
 
 
 def _first_page(session: Session | None) -> str:
@@ -256,7 +283,14 @@ def _password_form(
     request: Request, bureau: Bureau, session: Session, *, said: str = "", status: int = 200
 ) -> Response:
     return show(
-        request, bureau, "password.html", status=status, session=session, said=said, shortest=people.SHORTEST_PASSWORD
+        request,
+        bureau,
+        "password.html",
+        status=status,
+        session=session,
+        here="password",
+        said=said,
+        shortest=people.SHORTEST_PASSWORD,
     )
 
 

@@ -1,4 +1,4 @@
-"""How often an address may be wrong before it is not listened to for a while.
+"""How often an address may be wrong before it is not listened to for a while, and how much one may have at once.
 
 Kept in this process and not in the ledger: strangers must not be able to make the ledger write.
 """
@@ -7,9 +7,43 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MOST_ADDRESSES = 10_000  # remembered; the one that was wrong longest ago is forgotten first
+
+
+class TooManyAtOnce(Exception):
+    """Whoever asks has as many of these under way as one may have."""
+
+
+class AtOnce:
+    """Counts what is under way for each, so that one who begins many leaves room for the others."""
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._under_way: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self, whose: str) -> Iterator[None]:
+        """While the block runs, one more is under way.
+
+        Raises:
+            TooManyAtOnce: there are as many as may be.
+        """
+        with self._lock:
+            if self._under_way[whose] >= self._most:
+                raise TooManyAtOnce
+            self._under_way[whose] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way[whose] -= 1
+                if not self._under_way[whose]:
+                    del self._under_way[whose]
 
 
 class Throttle:

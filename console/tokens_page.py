@@ -22,10 +22,11 @@ def add_tokens(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     router = APIRouter()
 
     def page(request: Request, session: Session, *, said: str = "", secret: str = "") -> Response:
+        most_days = tokens.most_days(bureau, session.user.name)
         return show(
             request, bureau, "tokens.html", status=409 if said else 200, session=session, here="tokens",
             tokens=bureau.ledger.tokens(session.user.name), said=said, secret=secret, place=PLACE,
-            days=tokens.DEFAULT_DAYS, most_days=tokens.MOST_DAYS, longest_title=tokens.LONGEST_TITLE,
+            days=min(tokens.DEFAULT_DAYS, most_days), most_days=most_days, longest_title=tokens.LONGEST_TITLE,
         )  # fmt: skip
 
     @router.get("/tokens")

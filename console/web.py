@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import FastAPI, Form, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -28,6 +28,7 @@ from console.alarms_page import add_alarms
 from console.api import PLACE as API_PLACE
 from console.api import create_api
 from console.api_door import http_problem
+from console.body_limit import BodyLimit
 from console.drop_page import add_drop
 from console.floor_page import FloorLook
 from console.held_pages import add_held
@@ -45,6 +46,8 @@ from console.signing_in import (
     Text,
     add_signing_in,
     check_form,
+    nothing_here,
+    refusal,
     show,
     templates,
 )
@@ -68,6 +71,8 @@ LOCAL = frozenset({"127.0.0.1", "::1"})
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
 STATIC = Path(__file__).parent / "static"
 MAY_START = frozenset({Role.OPERATOR, Role.SUPERVISOR})
+MOST_FORM_BYTES = 1 << 20  # the largest form is an order with 100,000 signs of barcodes
+_FAULTS_TOLD = 3
 LIVE_S = 2.0  # between two looks at the floor that a browser is sent
 STOP_LOOK_S = 0.25
 STOP_S = 5  # for answers under way when the server stops
@@ -84,6 +89,7 @@ def create_app(bureau: Bureau) -> FastAPI:
         recount.stop()
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimit, most_bytes=MOST_FORM_BYTES, unless=_looks_for_itself)
     app.add_middleware(_SecurityHeaders)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.state.stopping = threading.Event()
@@ -102,13 +108,7 @@ def create_app(bureau: Bureau) -> FastAPI:
     add_packages(app, bureau, door)
     add_links(app, bureau)
 
-    async def no_such_place(request: Request, error: Exception) -> Response:
-        # an address with a line break in it does not even reach the API
-        assert isinstance(error, HTTPException)
-        handler = http_problem if request.url.path.startswith(f"{API_PLACE}/") else http_exception_handler
-        return await handler(request, error)
-
-    app.add_exception_handler(HTTPException, no_such_place)
+    _add_refusals(app, bureau, door)
 
     @app.get("/healthz")
     def health() -> Response:
@@ -128,6 +128,46 @@ def create_app(bureau: Bureau) -> FastAPI:
     return app
 
 
+def _looks_for_itself(scope: Scope) -> bool:
+    """Whether how much may come is another's to say: the API's, or that of the form that takes scans."""
+    path: str = scope["path"]
+    return path.startswith(f"{API_PLACE}/") or (path.startswith("/orders/") and path.endswith("/drop"))
+
+
+def _add_refusals(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
+    """Answer with a page where the framework would answer with its own words, which are for programs."""
+
+    async def not_done(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        # an address with a line break in it does not even reach the API
+        if request.url.path.startswith(f"{API_PLACE}/"):
+            return await http_problem(request, error)
+        if error.status_code == 404:
+            return await nothing_here(request, bureau, door)
+        said = f"Nothing is done with {request.method} here." if error.status_code == 405 else str(error.detail)
+        return await refusal(request, bureau, door, status=error.status_code, title="That cannot be done", said=said)
+
+    async def bad_form(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        # by name alone: what was typed may be a password
+        faults = [f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors()[:_FAULTS_TOLD]]
+        said = f"{'. '.join(faults)}. Nothing was changed."
+        return await refusal(request, bureau, door, status=422, title="That cannot be taken", said=said)
+
+    async def failed(request: Request, _error: Exception) -> Response:
+        # it is in the log; perhaps it is the ledger that fails, so it is not asked who that is
+        answer = show(
+            request, bureau, "refused.html", status=500, title="Something is wrong here",
+            said="It is in the log of the bureau. Try again in a while, and if it stays so, tell whoever keeps it.",
+        )  # fmt: skip
+        answer.headers.update(SECURITY_HEADERS)  # it goes out past the middleware that adds them
+        return answer
+
+    app.add_exception_handler(HTTPException, not_done)
+    app.add_exception_handler(RequestValidationError, bad_form)
+    app.add_exception_handler(Exception, failed)
+
+
 def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
     look = FloorLook(bureau)
 
@@ -145,7 +185,9 @@ def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         try:
             bureau.ledger.ask_settling(key, asked, who=session.user.name)
         except NotSettling as error:
-            return show(request, bureau, "not_there.html", status=409, session=session, said=str(error))
+            return show(
+                request, bureau, "refused.html", status=409, session=session, title="That is over", said=str(error)
+            )
         look.forget()
         return RedirectResponse("/", 303)
 

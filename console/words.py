@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +11,7 @@ from console.floor_page import risk_of
 from pipeline.ledger.lookups import BILLABLE, HELD, OPEN, OrderLook
 from pipeline.ledger.standing import Backlog
 from pipeline.model import Event, Exclusion, LotState, OrderStatus
+from pipeline.people import is_worker
 
 # how a page stands, in words, and how grave that is
 PAGE_STATES: Mapping[str, tuple[str, str]] = {
@@ -42,7 +42,6 @@ _TOLD = (
     "plan", "verdict", "defect", "note", "scanned_by",
 )  # fmt: skip
 _LONGEST_DETAIL = 400  # signs
-_WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
 
 
 def shown(text: str) -> str:
@@ -111,11 +110,6 @@ def detail_of(event: Event) -> str:
 def who_of(event: Event) -> str:
     """Who did it: a person's name; workers have names that nobody knows."""
     return "the floor" if is_worker(event.who) else event.who
-
-
-def is_worker(who: str) -> bool:
-    """Whether this is how a worker process calls itself."""
-    return _WORKER.fullmatch(who) is not None
 
 
 def outcome_of(event: Event) -> str:

@@ -139,18 +139,18 @@ def receive_delivery(bureau: Bureau, task: Task, *, who: str) -> None:
     delivery = bureau.ledger.delivery(DeliveryId(task.subject_id))
     try:
         place = _claimed_place(bureau, delivery)
-        if rescan := _rescan_of(delivery, place):
-            _receive_rescan(bureau, task, delivery, place, rescan, who=who)
-            return
+        delivery = replace(delivery, operator=delivery.operator or operator_named_in(place))
         files = _delivered_files(bureau, place)
         pages = _pages(bureau, files)
+        if rescan := _rescan_of(delivery, place):
+            _receive_rescan(bureau, task, delivery, pages, rescan, who=who)
+            return
         if len(pages) > 1 and is_rescan_sheet(bureau, pages[0]):
             _receive_rescans(bureau, task, delivery, pages, who=who)
             return
         order = _order_of(bureau, delivery, pages[0])
         try:
-            operator = delivery.operator or operator_named_in(place)
-            kept = replace(delivery, name=keepable(delivery.name), operator=operator)
+            kept = replace(delivery, name=keepable(delivery.name))
             batch = bureau.ledger.record_received(task, order.id, kept, batch_digest(files), pages, who=who)
         except OrderNotOpen as error:
             raise RefusedDelivery(
@@ -267,7 +267,9 @@ def _rescan_of(delivery: Delivery, place: Path) -> TaskId | None:
     return TaskId(int(named["hold"]))
 
 
-def _receive_rescan(bureau: Bureau, task: Task, delivery: Delivery, place: Path, hold_id: TaskId, *, who: str) -> None:
+def _receive_rescan(
+    bureau: Bureau, task: Task, delivery: Delivery, pages: Sequence[ReceivedPage], hold_id: TaskId, *, who: str
+) -> None:
     """Put the dropped scan in the place of the page that waits for it."""
     hold = bureau.ledger.hold_of(hold_id)
     if hold is None or hold.code != AWAITING_RESCAN or hold.order != delivery.order_number:
@@ -275,13 +277,10 @@ def _receive_rescan(bureau: Bureau, task: Task, delivery: Delivery, place: Path,
             f"No page of {delivery.order_number} waits for a rescan under number {hold_id}. See platen held list; ask "
             f"for one with platen held rescan {hold_id}, then drop this again."
         )
-    if (pages := rescan_pages(bureau, place)) != 1:
-        raise RefusedDelivery(f"It has {pages} pages; a rescan takes the place of one. Scan that sheet alone.")
+    if len(pages) != 1:
+        raise RefusedDelivery(f"It has {len(pages)} pages; a rescan takes the place of one. Scan that sheet alone.")
     try:
-        page = ReceivedPage(
-            file=keepable(delivery.name), index_in_file=0, pages_in_file=1, source=bureau.store.put_file(place)
-        )
-        bureau.ledger.record_rescans(task, [(hold, page)], delivery, delivery.order_number or "", who=who)
+        bureau.ledger.record_rescans(task, [(hold, pages[0])], delivery, delivery.order_number or "", who=who)
     except HeldNoLonger as error:
         raise RefusedDelivery(str(error)) from error
     log.info("delivery %d replaces the page of hold %d", delivery.id, hold_id)

@@ -22,13 +22,23 @@ LONGEST_PASSWORD = 200  # longer ones only cost time
 # wrong passwords in a quarter of an hour: one person's slips; one machine's guessing; one name guessed from everywhere
 MOST_FAILURES_THERE, MOST_FAILURES_OF_ADDRESS, MOST_FAILURES_OF_NAME = 5, 30, 100
 TOKEN_BYTES = 32
+# as whom the house's own programs stand in the history, and what a name for a person must not look like
+PROGRAMS = frozenset({"platen", "watcher", "feeder", "console", "link", "single-sign-on", SINGLE_SIGN_ON})
 
+_WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
 _hasher = PasswordHasher()  # argon2id with the library's parameters (RFC 9106, the second recommended set)
 _NOBODYS_HASH = _hasher.hash(secrets.token_urlsafe())  # so that a name that is not there takes as long
 
 
 class SignInRefused(RuntimeError):
     """Name or password are wrong, or there were too many tries. It is never told which of the two is wrong."""
+
+
+class NameOfProgram(UserExists):
+    """The history calls a part of Platen so: what a person did must not look as if a program had."""
+
+    def __init__(self, name: str) -> None:
+        RuntimeError.__init__(self, f"{name} is what the history calls a part of Platen. Choose another name.")
 
 
 class PasswordTooWeak(ValueError):
@@ -56,6 +66,8 @@ def sign_in_from(
         SignInRefused: the user was disabled here.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:LONGEST_GIVEN_NAME] or "somebody"
+    if is_program(plain):
+        plain += "-2"  # as if the program had been here first
     user = bureau.ledger.user_of_issuer(issuer, subject, name=plain, role=role, customer=customer, who=SINGLE_SIGN_ON)
     if user.disabled:
         bureau.ledger.note_failure(user.name, address, is_user=True)
@@ -92,6 +104,16 @@ def _checked(bureau: Bureau, name: str, password: str, address: str) -> User:
     return found[0]
 
 
+def is_worker(who: str) -> bool:
+    """Whether this is how a worker process calls itself."""
+    return _WORKER.fullmatch(who) is not None
+
+
+def is_program(name: str) -> bool:
+    """Whether the history calls a part of Platen so, however it is written."""
+    return name.lower() in PROGRAMS or is_worker(name.lower())
+
+
 def token_digest(token: str) -> str:
     """What is kept of a session's token: who reads the ledger cannot sign in with it."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
@@ -103,9 +125,11 @@ def add_user(
     """Let somebody sign in; gives the password. Without one it is made up, and must be changed at the first sign-in.
 
     Raises:
-        UserExists: the name is taken.
+        UserExists: the name is taken, or a program's.
         PasswordTooWeak: the password is too short or too long.
     """
+    if is_program(name):
+        raise NameOfProgram(name)
     given = password if password is not None else secrets.token_urlsafe(SHORTEST_PASSWORD)
     hashed = hashed_password(given)
     user = bureau.ledger.add_user(name, hashed, role, customer=customer, must_change=password is None, who=who)

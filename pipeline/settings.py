@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -99,6 +100,10 @@ class Settings(BaseSettings):
         "",
         description="address of the console as people open it, https://...; links that are sent to agencies begin so",
     )
+    proxies: str = Field(
+        "",
+        description="proxies before the console, 10.0.0.5,10.0.0.6: they are believed when they say who asks",
+    )
     oidc_issuer: str = Field(
         "", description="address of the house that signs people in (OpenID Connect); empty: passwords alone"
     )
@@ -124,6 +129,16 @@ class Settings(BaseSettings):
         if value and not is_private_address(value):
             raise ValueError("write an address that begins with https:// (http:// only on this machine)")
         return value
+
+    @field_validator("proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        return ",".join(str(ip_address(one.strip())) for one in value.split(",") if one.strip())
+
+    @property
+    def proxy_addresses(self) -> frozenset[str]:
+        """The proxies that may say for whom they ask."""
+        return frozenset(filter(None, self.proxies.split(",")))
 
     @field_validator("oidc_roles")
     @classmethod

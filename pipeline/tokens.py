@@ -10,6 +10,8 @@ from pipeline.people import MOST_FAILURES_OF_ADDRESS, TOKEN_BYTES, token_digest
 
 PREFIX = "platen_"  # so that whoever searches files for secrets finds them
 DEFAULT_DAYS, MOST_DAYS = 90, 366  # whoever needs longer than a year asks again
+# of somebody whom another house signs in: when that house lets somebody go, nobody tells us
+MOST_DAYS_FROM_ELSEWHERE = 30
 LONGEST_TITLE = 100
 # Wrong tokens are counted apart from wrong passwords: a script with a token that is over must not keep those from
 # signing in who sit behind the same address.
@@ -34,9 +36,17 @@ def give_token(bureau: Bureau, user_name: str, *, title: str, days: int = DEFAUL
     """
     if not (1 <= days <= MOST_DAYS and len(title) <= LONGEST_TITLE and title.isprintable()):
         raise ValueError(f"a token is for 1 to {MOST_DAYS} days; its title has at most {LONGEST_TITLE} printable signs")
+    if days > (most := most_days(bureau, user_name)):
+        raise ValueError(f"{user_name} is signed in by single sign-on: a token is for at most {most} days")
     secret = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     token = bureau.ledger.add_token(user_name, token_digest(secret), title=title.strip(), days=days, who=who)
     return token, secret
+
+
+def most_days(bureau: Bureau, user_name: str) -> int:
+    """For how many days a token of this user may be good."""
+    signed_in_elsewhere = any(user.name == user_name and user.issuer for user in bureau.ledger.users())
+    return MOST_DAYS_FROM_ELSEWHERE if signed_in_elsewhere else MOST_DAYS
 
 
 def bearer(bureau: Bureau, secret: str, *, address: str) -> Token:

@@ -85,8 +85,12 @@ class Watcher:
             if str(candidate.path) in claimed:
                 continue
             signature = _signature(candidate.path)
-            if not signature:
-                continue  # an empty folder: somebody is about to fill it
+            told = _told(candidate, signature)
+            said = asked.get(told.key, Asked.NOTHING)
+            if not signature:  # an empty folder, or one that changes at this moment: somebody is about to fill it
+                if said is Asked.WAIT:
+                    settling.append(told)  # or it would be taken in as soon as it is filled
+                continue
             waiting += 1
             seen = self._seen.get(candidate.path)
             if seen is None or seen.signature != signature:
@@ -94,8 +98,6 @@ class Watcher:
             else:
                 seen.looks += 1
             present[candidate.path] = seen
-            told = _told(candidate, signature)
-            said = asked.get(told.key, Asked.NOTHING)
             settling.append(told)
             if said is Asked.WAIT:
                 waiting -= 1  # somebody wants it to lie there: a floor that works until idle need not wait for it
@@ -119,7 +121,9 @@ class Watcher:
             waiting -= 1
             del present[candidate.path]
             settling.pop()
-        self._bureau.ledger.note_settling(settling[:MOST_TOLD])
+        # those first about which somebody said something, or it would be forgotten when much else is dropped
+        settling.sort(key=lambda one: asked.get(one.key, Asked.NOTHING) is Asked.NOTHING)
+        self._bureau.ledger.note_settling(settling[:MOST_TOLD], before=asked)
         self._seen = present
         self._settling = waiting
         self._looked.set()

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, null, select, update
+from sqlalchemy import Connection, Row, case, func, null, select, update
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import Reports, moment
 from pipeline.ledger.standing import alarm_is_open
+from pipeline.ledger.tallies import PAGE
 from pipeline.ledger.work import add_event, insert_if_new
-from pipeline.model import AlarmKind, PageAlarm, PageId
+from pipeline.model import AlarmKind, Exclusion, PageAlarm, PageId
 
 FOLDED_AT_ONCE = 2_000  # pages; a feeder must not keep the write lock for seconds
 PAGES_SHOWN = 12  # of an alarm: enough to look at, and to find the sheets by
@@ -160,10 +161,10 @@ def note_count(c: Connection, order_id: int, *, is_final: bool) -> None:
     order = c.execute(select(t.orders.c.expect_pages).where(t.orders.c.id == order_id)).one()
     if order.expect_pages is None:
         return
-    again = t.pages.c.excluded == "rescan"
-    came = c.execute(
-        select(func.count() - func.count().filter(again)).where(t.pages.c.order_id == order_id)
-    ).scalar_one()
+    received, again = t.tallies.c.label == "received", t.tallies.c.label == Exclusion.RESCAN
+    change = case((received, t.tallies.c.n), (again, -t.tallies.c.n), else_=0)
+    of_pages = select(func.sum(change)).where(t.tallies.c.order_id == order_id, t.tallies.c.name == PAGE)
+    came = int(c.execute(of_pages).scalar_one() or 0)
     origin = f"order {order_id}"
     if came > order.expect_pages or (is_final and came != order.expect_pages):
         alarm_id = _opened(

@@ -89,12 +89,9 @@ class History(Database):
             # SQLite lets one writer in at a time anyhow
             if not self.is_sqlite and not c.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
                 return 0
-            rows = c.execute(
-                select(t.events)
-                .join(t.unlinked_events, t.unlinked_events.c.event_id == t.events.c.id)
-                .order_by(t.events.c.id)
-                .limit(_LINKED_AT_ONCE)
-            ).all()
+            # no join: in the order of their ids SQLite would go through all the events there are to find these
+            waiting = select(t.unlinked_events.c.event_id).order_by(t.unlinked_events.c.event_id).limit(_LINKED_AT_ONCE)
+            rows = c.execute(select(t.events).where(t.events.c.id.in_(waiting)).order_by(t.events.c.id)).all()
             if not rows:
                 return 0
             heads: dict[int, tuple[int, str]] = {}

@@ -13,8 +13,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.ledger import tables as t
@@ -28,7 +29,7 @@ from pipeline.ledger.recount import Recounts
 from pipeline.ledger.reports import charges_of, order_from, seal_lines, seal_of
 from pipeline.ledger.settling import SettlingDeliveries
 from pipeline.ledger.tokens import Tokens
-from pipeline.ledger.work import add_event, add_tasks, insert_if_new, subject_of
+from pipeline.ledger.work import IS_UNFINISHED, add_event, add_tasks, insert_if_new, receiving, subject_of
 from pipeline.model import (
     PAGE_TASKS,
     WEIGHTS,
@@ -209,12 +210,12 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
 
         What came by an upload is announced once for ever, wherever it lies by now.
         """
-        claimed = (t.deliveries.c.source == source) & t.deliveries.c.finished.is_(False)
+        claimed = and_(t.deliveries.c.source == source, IS_UNFINISHED)
         with self.write() as c:
             row = c.execute(
-                select(t.deliveries.c.id, t.tasks.c.id.label("task_id"))
-                .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
-                .where(claimed if upload is None else t.deliveries.c.upload == upload)
+                select(t.deliveries.c.id, receiving(t.tasks.c.id).label("task_id")).where(
+                    claimed if upload is None else t.deliveries.c.upload == upload
+                )
             ).first()
             if row is not None:
                 return DeliveryId(row.id), TaskId(row.task_id)
@@ -845,10 +846,15 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
         with self.write() as c:
             self._end_attempt(c, task, state=TaskState.DONE)
             c.execute(update(t.deliveries).where(t.deliveries.c.id == delivery.id).values(order_number=order_number))
-            for hold, page in sorted(replacements, key=lambda one: one[0].id):
-                self._replace_page(
-                    c, _page_of(hold), page, who=who, why="the rescan that was asked for", operator=delivery.operator
-                )
+            found = [
+                (_no_longer_held(c, _is_held_so(hold)), page)
+                for hold, page in sorted(replacements, key=lambda one: one[0].id)
+            ]
+            # all tasks, then all batches, then what lies below, or somebody who decides about one of these pages and
+            # this would wait for each other
+            _lock_batches_of(c, [held.subject_id for held, _ in found])
+            for held, page in found:
+                self._replace(c, held, page, who=who, why="the rescan that was asked for", operator=delivery.operator)
             add_event(
                 c, _order_id(c, order_number), f"delivery {delivery.id}", "rescans taken", who, "done",
                 name=delivery.name, pages=len(replacements), left_out=list(left_out),
@@ -862,25 +868,20 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
         """
         with self.write() as c:
             page = ReceivedPage(file=file, index_in_file=0, pages_in_file=1, source=source)
-            return self._replace_page(c, page_id, page, who=who, why=why, operator=who)
-
-    def _replace_page(
-        self, c: Connection, page_id: PageId, page: ReceivedPage, *, who: str, why: str, operator: str
-    ) -> PageId:
-        """Put a new scan in a page's place; `operator` is who has made it, as far as anybody knows."""
-        dropped = c.execute(
-            update(t.tasks)
-            .where(
+            is_held = and_(
                 t.tasks.c.subject_id == page_id,
                 t.tasks.c.kind.in_(tuple(PAGE_TASKS)),
                 t.tasks.c.state == TaskState.HELD,
             )
-            .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
-            .returning(t.tasks.c.kind, t.tasks.c.code)
-        ).first()
-        if dropped is None:  # replaced all the same, it would be billed beside its rescan
-            raise HeldNoLonger
-        _lock_batch_of(c, page_id)
+            held = _no_longer_held(c, is_held)
+            _lock_batches_of(c, [page_id])
+            return self._replace(c, held, page, who=who, why=why, operator=who)
+
+    def _replace(
+        self, c: Connection, held: Row[Any], page: ReceivedPage, *, who: str, why: str, operator: str
+    ) -> PageId:
+        """Put a new scan in the place of a page that was `held`; `operator` made it, as far as anybody knows."""
+        page_id = held.subject_id
         old = c.execute(select(t.pages).where(t.pages.c.id == page_id)).one()
         new_id = c.execute(
             insert(t.pages)
@@ -899,13 +900,13 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
             )
             .returning(t.pages.c.id)
         ).scalar_one()
-        self._page_replaced(c, page_id, new_id, was_ready=dropped.kind == TaskKind.INSPECT_PAGE, operator=operator)
+        self._page_replaced(c, page_id, new_id, was_ready=held.kind == TaskKind.INSPECT_PAGE, operator=operator)
         c.execute(
             update(t.pages)
             .where(t.pages.c.id == page_id)
             .values(excluded=Exclusion.RESCAN, document_id=null(), page_in_document=null())
         )
-        reason = _reason_of_rescan(c, page_id, dropped.code)
+        reason = _reason_of_rescan(c, page_id, held.code)
         c.execute(insert(t.rescans).values(page_id=page_id, order_id=old.order_id, reason=reason, at_ms=t.now_ms()))
         add_tasks(c, TaskKind.PREPARE_PAGE, old.order_id, [new_id])
         add_event(c, old.order_id, f"page {page_id}", "replaced", who, "done", by=new_id, why=why, reason=reason)
@@ -985,6 +986,30 @@ def _lock_batch_of(c: Connection, page_id: int) -> bool:
             .returning(t.batches.c.assembled)
         ).scalar_one()
     )
+
+
+def _lock_batches_of(c: Connection, page_ids: Sequence[int]) -> None:
+    """Let no assembly of these pages' batches run beside this transaction."""
+    in_order = select(t.pages.c.id).where(t.pages.c.id.in_(page_ids)).order_by(t.pages.c.batch_id)
+    for page_id in c.scalars(in_order).all():
+        _lock_batch_of(c, page_id)
+
+
+def _no_longer_held(c: Connection, is_held: ColumnElement[bool]) -> Row[Any]:
+    """Drop the task of a page that is replaced; gives whose it was, its kind and its code.
+
+    Raises:
+        HeldNoLonger: it is not held so; replaced all the same, the page would be billed beside its rescan.
+    """
+    dropped = c.execute(
+        update(t.tasks)
+        .where(is_held)
+        .values(state=TaskState.DROPPED, changed_ms=t.now_ms())
+        .returning(t.tasks.c.subject_id, t.tasks.c.kind, t.tasks.c.code)
+    ).first()
+    if dropped is None:
+        raise HeldNoLonger
+    return dropped
 
 
 def _add_items(c: Connection, order_id: int, change: int) -> None:

@@ -16,6 +16,7 @@ from pipeline.ledger import tables as t
 from pipeline.ledger.reports import events_of, moment, order_from, page_from, public_id
 from pipeline.ledger.standing import Standing
 from pipeline.ledger.tallies import PAGE
+from pipeline.ledger.work import receiving
 from pipeline.model import (
     PAGE_TASKS,
     BatchId,
@@ -29,7 +30,6 @@ from pipeline.model import (
     PageCounts,
     PageId,
     TaskId,
-    TaskKind,
     TaskState,
     WorkOrder,
 )
@@ -198,18 +198,16 @@ class Lookups(Standing):
 
     def upload_look(self, upload: str) -> UploadLook | None:
         """What became of the upload with this id; None when it has not been announced."""
-        of_delivery = (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH)
         with self.read() as c:
             row = c.execute(
                 select(t.deliveries, t.batches.c.id.label("batch_id"), t.batches.c.digest)
-                .add_columns(t.tasks.c.id.label("task_id"), t.tasks.c.state, t.tasks.c.sentence)
-                .join_from(t.deliveries, t.tasks, of_delivery)
+                .add_columns(*(receiving(t.tasks.c[one]).label(f"task_{one}") for one in ("id", "state", "sentence")))
                 .join(t.batches, t.batches.c.delivery_id == t.deliveries.c.id, isouter=True)
                 .where(t.deliveries.c.upload == upload)
             ).first()
             if row is None:
                 return None
-            is_held = row.state == TaskState.HELD
+            is_held = row.task_state == TaskState.HELD
             return UploadLook(
                 delivery=DeliveryId(row.id),
                 order=row.order_number,
@@ -218,7 +216,7 @@ class Lookups(Standing):
                 batch=None if row.batch_id is None else BatchId(row.batch_id),
                 batch_digest=row.digest,
                 held_as=TaskId(row.task_id) if is_held else None,
-                sentence=(row.sentence or "") if is_held else "",
+                sentence=(row.task_sentence or "") if is_held else "",
             )
 
     def documents_from(self, order_id: OrderId, *, after: int = 0, words: str = "") -> list[DocumentLook]:

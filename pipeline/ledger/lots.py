@@ -20,6 +20,7 @@ from pipeline.model import PAGE_TASKS, BatchId, Inspection, LotState, Page, Page
 
 LOTS_A_SCREEN = 50
 LOT_PAGES_A_SCREEN = 500
+_UNDER_WAY = tuple(state for state in LotState if state is not LotState.PASSED)  # named, or no index would be used
 ORDERS_IN_FIGURES = 500  # the newest; what they are summed from is lots, not pages
 
 
@@ -153,7 +154,7 @@ class Lots(Standing):
     def lots_under_way(self, *, after: int = 0, limit: int | None = LOTS_A_SCREEN + 1) -> list[Lot]:
         """Lots that have not passed, oldest first, one more than a screen holds."""
         with self.read() as c:
-            return _lots(c, t.lots.c.state != LotState.PASSED, t.lots.c.batch_id > after, limit=limit)
+            return _lots(c, t.lots.c.state.in_(_UNDER_WAY), t.lots.c.batch_id > after, limit=limit)
 
     def lots_passed(self) -> list[Lot]:
         """The newest lots that have passed, a screen of them."""

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, and_, case, func, literal_column, or_, s
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.standing import Standing
+from pipeline.ledger.work import IS_UNFINISHED, receiving
 from pipeline.model import (
     PAGE_TASKS,
     Batch,
@@ -127,17 +128,18 @@ class Reports(Standing):
     def open_delivery_sources(self) -> dict[str, DeliveryId]:
         """Places that are claimed and not yet finished."""
         with self.read() as c:
-            rows = c.execute(select(t.deliveries.c.source, t.deliveries.c.id).where(t.deliveries.c.finished.is_(False)))
+            rows = c.execute(select(t.deliveries.c.source, t.deliveries.c.id).where(IS_UNFINISHED))
             return {row.source: DeliveryId(row.id) for row in rows}
 
     def decided_deliveries(self) -> list[tuple[DeliveryId, str, bool]]:
         """Deliveries that were decided but not yet moved to their last place: id, outcome, whether to done/."""
         with self.read() as c:
+            state = receiving(t.tasks.c.state)
             rows = c.execute(
-                select(t.deliveries.c.id, t.deliveries.c.outcome, t.tasks.c.state, t.batches.c.id.label("batch_id"))
-                .join(t.tasks, (t.tasks.c.subject_id == t.deliveries.c.id) & (t.tasks.c.kind == TaskKind.RECEIVE_BATCH))
+                select(t.deliveries.c.id, t.deliveries.c.outcome, state.label("state"))
+                .add_columns(t.batches.c.id.label("batch_id"))
                 .join(t.batches, t.batches.c.delivery_id == t.deliveries.c.id, isouter=True)
-                .where(t.deliveries.c.finished.is_(False), t.tasks.c.state.in_((TaskState.DONE, TaskState.DROPPED)))
+                .where(IS_UNFINISHED, state.in_((TaskState.DONE, TaskState.DROPPED)))
             )
             return [
                 (DeliveryId(row.id), row.outcome, row.batch_id is not None or row.state == TaskState.DROPPED)

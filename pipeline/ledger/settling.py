@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.database import Database
 from pipeline.ledger.reports import moment
-from pipeline.ledger.work import add_event
+from pipeline.ledger.work import add_event, insert_if_new
 
 
 class Asked(StrEnum):
@@ -54,30 +54,32 @@ class NotSettling(LookupError):
 class SettlingDeliveries(Database):
     """The part of the ledger that knows what settles in the inbox."""
 
-    def note_settling(self, present: Sequence[Settling]) -> None:
-        """Tell all that settles now; what is not told has gone, with what was said about it."""
+    def note_settling(self, present: Sequence[Settling], *, before: Collection[str]) -> None:
+        """Tell all that settles now; what settled `before` this look (keys) and is not told has gone, with what was said.
+
+        What another watcher has told since stays.
+        """
         with self.read() as c:  # asked before taking the write lock: mostly nothing has changed
             known = {
                 row.key: (row.name, row.order_number, row.files, row.size_bytes)
                 for row in c.execute(select(t.settling))
             }
         told = {one.key: (one.name, one.order_number, one.files, one.size_bytes) for one in present}
-        if known == told:
+        gone = sorted(known.keys() & set(before) - told.keys())
+        changed = sorted(key for key in told if known.get(key) != told[key])
+        if not gone and not changed:
             return
-        with self.write() as c:
-            gone = [key for key in known if key not in told]
+        with self.write() as c:  # in the order of keys, or two watchers could wait for each other
             if gone:
                 c.execute(delete(t.settling).where(t.settling.c.key.in_(gone)))
-            for key, (name, order_number, files, size_bytes) in told.items():
-                if known.get(key) == told[key]:
-                    continue
+            for key in changed:
+                name, order_number, files, size_bytes = told[key]
                 values = {
                     "name": name, "order_number": order_number, "files": files, "size_bytes": size_bytes,
                     "changed_ms": t.now_ms(),
                 }  # fmt: skip
-                changed = c.execute(update(t.settling).where(t.settling.c.key == key).values(**values)).rowcount
-                if not changed:
-                    c.execute(insert(t.settling).values(key=key, first_ms=t.now_ms(), **values))
+                if not c.execute(update(t.settling).where(t.settling.c.key == key).values(**values)).rowcount:
+                    c.execute(insert_if_new(c, t.settling, key=key, first_ms=t.now_ms(), **values))
 
     def settling(self, *, limit: int | None = None) -> list[SettlingLook]:
         """What settles, the longest there first."""
@@ -104,9 +106,9 @@ class SettlingDeliveries(Database):
             return int(c.execute(select(func.count()).select_from(t.settling)).scalar_one())
 
     def asked_of(self) -> dict[str, Asked]:
-        """What somebody said, by key, of those about which somebody said something."""
+        """What settles, by key, with what somebody said about it."""
         with self.read() as c:
-            rows = c.execute(select(t.settling.c.key, t.settling.c.asked).where(t.settling.c.asked != ""))
+            rows = c.execute(select(t.settling.c.key, t.settling.c.asked))
             return {row.key: Asked(row.asked) for row in rows}
 
     def ask_settling(self, key: str, asked: Asked, *, who: str) -> None:

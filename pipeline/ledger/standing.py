@@ -205,12 +205,14 @@ def _kinds(c: Connection, totals: Mapping[tuple[str, str], int]) -> dict[TaskKin
 
 
 def _held(c: Connection) -> dict[tuple[TaskKind, str], int]:
+    # not the bare column: to group by that, SQLite would go through all tasks in the order of an index by kind
+    kind: ColumnElement[str] = literal_column("tasks.kind || ''").label("held_kind")
     return {
-        (TaskKind(row.kind), row.code or ""): row.n
+        (TaskKind(row.held_kind), row.code or ""): row.n
         for row in c.execute(
-            select(t.tasks.c.kind, t.tasks.c.code, func.count().label("n"))
+            select(kind, t.tasks.c.code, func.count().label("n"))
             .where(literal_column("tasks.state = 'held'"))
-            .group_by(t.tasks.c.kind, t.tasks.c.code)
+            .group_by("held_kind", t.tasks.c.code)
         )
     }
 
@@ -376,15 +378,16 @@ def _rates(c: Connection, now: int) -> list[float]:
     for window_ms in (_SHORT_MS, _LONG_MS):
         newest = (
             select(t.tasks.c.kind, t.tasks.c.finished_ms)
-            .where(t.tasks.c.finished_ms > now - window_ms, t.tasks.c.kind.in_(tuple(PAGE_TASKS)))
+            .where(t.tasks.c.finished_ms > now - window_ms)
             .order_by(t.tasks.c.finished_ms.desc())
             .limit(_MOST_FINISHED)
             .subquery()
         )
+        # the kinds out here: in there, SQLite would look for them first, and find every page that was ever done
         finished = c.execute(
-            select(newest.c.kind, func.count().label("n"), func.min(newest.c.finished_ms).label("since")).group_by(
-                newest.c.kind
-            )
+            select(newest.c.kind, func.count().label("n"), func.min(newest.c.finished_ms).label("since"))
+            .where(newest.c.kind.in_(tuple(PAGE_TASKS)))
+            .group_by(newest.c.kind)
         ).all()
         if finished:
             work_s = sum(row.n * EXPECTED_SECONDS[TaskKind(row.kind)] for row in finished)

@@ -15,9 +15,11 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     Row,
+    ScalarSelect,
     Table,
     and_,
     cast,
@@ -65,6 +67,8 @@ CHARGE_DELAY_MS = 2_000  # what ended less long ago may be in a transaction that
 # written out, or SQLite would not use the partial index for bound values, nor would PostgreSQL's prepared statements;
 # of no type, since SQLite is asked whether a Boolean `= 1`, and then does not use it either
 IS_OUT: ColumnElement[Any] = literal_column("tasks.state IN ('sent', 'running')")
+# of deliveries that are claimed and not at their last place yet; written out, and of no type, for the same reason
+IS_UNFINISHED: ColumnElement[Any] = literal_column("deliveries.finished = false")
 
 
 class Fenced(RuntimeError):
@@ -347,10 +351,9 @@ class Work(Tallies):
             if not c.scalar(select(exists().where(lost))):
                 return 0
         with self.write() as c:
-            rows = c.execute(
-                select(*t.tasks.c).where(lost).order_by(t.tasks.c.id).limit(500).with_for_update(skip_locked=True)
-            ).all()
-            for row in rows:
+            # ordered here: in the order of ids SQLite would go through all tasks there are to find these
+            rows = c.execute(select(*t.tasks.c).where(lost).limit(500).with_for_update(skip_locked=True)).all()
+            for row in sorted(rows, key=lambda row: row.id):
                 ran = row.state == TaskState.RUNNING
                 held = ran and row.crashes + 1 >= CRASHES_BEFORE_HELD
                 c.execute(
@@ -496,6 +499,15 @@ def add_tasks(
     ]
     if rows:
         c.execute(insert(t.tasks).values(changed_ms=t.now_ms()), rows)
+
+
+def receiving(column: Column[Any]) -> ScalarSelect[Any]:
+    """What the task of a delivery says, as a column of a question about deliveries.
+
+    Not by a join: SQLite might begin it at the tasks, and find those of all deliveries there ever were.
+    """
+    task = select(column).where(t.tasks.c.kind == TaskKind.RECEIVE_BATCH, t.tasks.c.subject_id == t.deliveries.c.id)
+    return task.scalar_subquery()
 
 
 def insert_if_new(c: Connection, table: Table, **values: object) -> postgresql.Insert | sqlite.Insert:

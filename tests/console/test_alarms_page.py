@@ -144,6 +144,49 @@ def test_what_somebody_wants_to_wait_waits_though_it_has_settled_until_somebody_
     bureau.close()
 
 
+def told_to_wait(tmp_path: Path) -> tuple[Bureau, Path, Watcher]:
+    """A bureau where everything settles at once, and a folder of which somebody said that it is to wait."""
+    bureau = Bureau.init(Settings(home=tmp_path / "home", settle_seconds=0.0))
+    folder = dropped(bureau, "the-one")
+    watcher = Watcher(bureau)
+    watcher.look()
+    [one] = bureau.ledger.settling()
+    bureau.ledger.ask_settling(one.key, Asked.WAIT, who="Ada")
+    return bureau, folder, watcher
+
+
+def test_what_is_to_wait_waits_when_it_is_emptied_and_filled_again(tmp_path: Path) -> None:
+    bureau, folder, watcher = told_to_wait(tmp_path)
+    (folder / "0001.tif").rename(tmp_path / "0001.tif")
+    watcher.look()
+    (tmp_path / "0001.tif").rename(folder / "0001.tif")
+    for _ in range(3):
+        watcher.look()
+    assert bureau.ledger.open_delivery_sources() == {}
+    bureau.close()
+
+
+def test_what_is_to_wait_waits_when_more_is_dropped_than_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bureau, _, watcher = told_to_wait(tmp_path)
+    monkeypatch.setattr("workers.watcher.MOST_TOLD", 2)
+    others = [str(dropped(bureau, f"another-{number}")) for number in range(3)]
+    for _ in range(3):
+        watcher.look()
+    assert sorted(bureau.ledger.open_delivery_sources()) == others
+    bureau.close()
+
+
+def test_what_is_to_wait_waits_though_another_watcher_did_not_see_it_yet(tmp_path: Path) -> None:
+    bureau, _, watcher = told_to_wait(tmp_path)
+    bureau.ledger.note_settling([], before=())  # its look began before the folder was there
+    for _ in range(3):
+        watcher.look()
+    assert bureau.ledger.open_delivery_sources() == {}
+    bureau.close()
+
+
 def test_what_was_said_goes_with_the_delivery(bureau: Bureau) -> None:
     folder = dropped(bureau, "box-1")
     watcher = Watcher(bureau)

@@ -50,7 +50,8 @@ def paths(bureau: Bureau, verb: str) -> dict[str, dict[str, Any]]:
 def filled(path: str) -> str:
     """An address with something in every place of it; API paths among them."""
     known = {"number": "WO-2026-0001", "change": "close", "delivery": "1", "kind": "page", "name": "bagit.txt"}
-    return re.sub(r"\{([a-z_]+)(:[a-z]+)?\}", lambda found: known.get(found[1], "1"), path)
+    asked = {"/held/rescan-sheet": "?ids=1"}.get(path, "")
+    return re.sub(r"\{([a-z_]+)(:[a-z]+)?\}", lambda found: known.get(found[1], "1"), path) + asked
 
 
 def events(bureau: Bureau) -> int:
@@ -80,7 +81,8 @@ def test_no_form_of_any_screen_is_obeyed_without_the_token_of_this_session(burea
             forged = [{"form_token": value} for value in ("", "made up", of_another)]
             for fields_now in ({"form_token": None}, *forged):
                 sent = {name: value for name, value in (fields | fields_now).items() if value is not None}
-                answer = client.post(filled(path), data=sent)
+                scans = {"files": ("1.tif", b"II*")} if path.endswith("/drop") else None
+                answer = client.post(filled(path), data=sent, files=scans)
                 assert answer.status_code in (401, 403, 422), f"{path} with {fields_now}"
         assert events(bureau) == before, "nothing was done and nothing was tried"
         assert client.get("/orders").status_code == 200
@@ -130,7 +132,7 @@ def test_a_thousand_wrong_passwords_cost_little_and_lock_nobody_out_elsewhere(bu
         assert sign_in(client, "keller", PASSWORD).status_code == 303
 
 
-def delivered(bureau: Bureau, *, word: str = "deeds") -> WorkOrder:
+def delivered(bureau: Bureau, *, word: str = "deeds", scan: bytes = b"x") -> WorkOrder:
     """An order whose every text from outside is `word`, packaged, with a link; and another of which a page is held."""
     ledger = bureau.ledger
     held = _received(bureau, word)
@@ -151,7 +153,8 @@ def delivered(bureau: Bureau, *, word: str = "deeds") -> WorkOrder:
             match task.kind:
                 case TaskKind.PREPARE_PAGE:
                     kept = bureau.store.put_bytes(b"no picture")
-                    ledger.record_prepared(task, kept, {word: word}, who="w", late_exclusion=None, reads_text=True)
+                    readings = {word: word, "page.width_px": 9, "page.height_px": 9, "page.dpi": 300.0}
+                    ledger.record_prepared(task, kept, readings, who="w", late_exclusion=None, reads_text=True)
                 case TaskKind.ASSEMBLE_BATCH:
                     pages = ledger.pages_of_batch(BatchId(task.subject_id))
                     planned = PlannedDocument(title=word, pages=tuple(page.id for page in pages))
@@ -160,7 +163,9 @@ def delivered(bureau: Bureau, *, word: str = "deeds") -> WorkOrder:
                 case TaskKind.RECOGNIZE_PAGE:
                     ledger.record_recognized(task, read, None, 0.5, {"ocr.words": 2}, who="w")
                 case TaskKind.DELIVER_ORDER:
-                    ledger.record_delivered(task, _package(bureau, order), {}, [replace(CHARGE, title=word)], who=word)
+                    ledger.record_delivered(
+                        task, _package(bureau, order, scan), {}, [replace(CHARGE, title=word)], who=word
+                    )
                 case _:
                     finish(ledger, task)
     ledger.reopen_order(held.number, who=word, why=word)
@@ -186,12 +191,14 @@ def _received(bureau: Bureau, word: str) -> WorkOrder:
     return order
 
 
-def _package(bureau: Bureau, order: WorkOrder) -> str:
+def _package(bureau: Bureau, order: WorkOrder, scan: bytes) -> str:
     folder = package_folder(bureau, order, 1)
     folder.mkdir(parents=True)
     [document] = bureau.ledger.documents_from(order.id)
     texts = tuple((name, b"x") for name in (document_file_name(document), "transmittal.pdf", "index.csv"))
-    job = BagJob(folder=folder, files=frozenset(), texts=texts, info={"Work-Order": order.number})
+    job = BagJob(
+        folder=folder, files=frozenset(), texts=(*texts, ("scan.tif", scan)), info={"Work-Order": order.number}
+    )
     bureau.sandbox.call("Writing the package", write_bag, job, timeout_s=60)
     return bureau.relative(folder)
 

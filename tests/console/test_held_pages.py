@@ -209,12 +209,12 @@ def test_a_long_list_is_told_screen_by_screen(bureau: Bureau) -> None:
     with served(bureau) as client:
         signed_in(client, bureau, Role.OPERATOR)
         first = client.get("/held", params={"code": CODE}).text
-        following = re.search(r'href="([^"]+)">The next ones', first)
+        following = re.search(r'href="([^"]+)">Further ones', first)
         assert following is not None
         second = client.get(following[1].replace("&amp;", "&")).text
     shown = [int(number) for number in re.findall(r'name="ids" value="(\d+)"', first + second)]
     assert shown == [hold.id for hold in holds]
-    assert "The next ones" not in second
+    assert "Further ones" not in second
 
 
 def test_the_page_is_shown_as_it_was_scanned(bureau: Bureau, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -24,7 +25,18 @@ from pipeline.ledger import (
 )
 from pipeline.ledger.ledger import BatchChanged
 from pipeline.ledger.lots import LotPage
-from pipeline.model import BatchId, Exclusion, Hold, Inspection, OrderStatus, PlannedDocument, Task, TaskKind, WorkOrder
+from pipeline.model import (
+    BatchId,
+    Exclusion,
+    Hold,
+    Inspection,
+    OrderStatus,
+    PlannedDocument,
+    ReceivedPage,
+    Task,
+    TaskKind,
+    WorkOrder,
+)
 from tests.pipeline.by_hand import adds_up, arrival, open_order, receive, run_hint, sha, work_off
 from tests.servers import PostgreSQL
 
@@ -437,6 +449,30 @@ def a_new_scan_is_read_and_the_last_other_looked_at(ledger: Ledger) -> tuple[Ste
     return _recognized(ledger, task), _look(ledger, other, Verdict.GOOD, lot=lot)
 
 
+def rescans_of_two_pages_come_and_one_of_them_is_left_out(ledger: Ledger) -> tuple[Step, Step]:
+    order = open_order(ledger)
+    receive(ledger, order, 2)
+    for _ in range(2):
+        ledger.hold(_claimed(ledger, TaskKind.PREPARE_PAGE), "cut-edge", "It is cut off.", who="w")
+    for hold in ledger.holds():
+        ledger.await_rescan(hold, "Waits.", who="test", why="")
+    one, two = ledger.holds()
+    source = json.dumps([order.number, 1, "rescans"])
+    delivery_id, task_id = ledger.announce_delivery(
+        source=source, name="again", order_number=order.number, moves=True, who="test"
+    )
+    task, delivery = ledger.claim_at_once(task_id, "w"), ledger.delivery(delivery_id)
+    assert task is not None
+    scans = [
+        (hold, ReceivedPage(file=name, index_in_file=0, pages_in_file=1, source=sha(5)))
+        for hold, name in ((one, "a"), (two, "b"))
+    ]
+    return (
+        lambda: ledger.record_rescans(task, scans, delivery, order.number, who="w"),
+        lambda: ledger.decide_exclude(two, Exclusion.WAIVED, who="test", why=""),
+    )
+
+
 PAIRS = [("waived", "replaced"), ("replaced", "waived"), ("replaced", "replaced"), ("replaced", "retried"),
          ("retried", "replaced"), ("released", "waived"), ("waived", "released")]  # fmt: skip
 LIKE_EACH_OTHER = [
@@ -469,6 +505,7 @@ UNLIKE = [
     a_page_is_released_and_the_last_other_looked_at,
     a_page_is_left_out_and_found_good,
     a_page_is_replaced_and_found_good,
+    rescans_of_two_pages_come_and_one_of_them_is_left_out,
     a_new_scan_is_read_and_the_last_other_looked_at,
 ]
 

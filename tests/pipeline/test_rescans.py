@@ -16,7 +16,7 @@ from fixtures.scanner import scanned
 from pipeline import review
 from pipeline.assemble import parting_doubts, planned_documents
 from pipeline.bureau import Bureau
-from pipeline.ledger import AWAITING_RESCAN
+from pipeline.ledger import AWAITING_RESCAN, HeldNoLonger
 from pipeline.model import Exclusion, Hold, Priority, ReceivedPage, Service, TaskKind, WorkOrder
 from pipeline.profile import DocumentRules
 from pipeline.rescan_sheets import write_rescan_sheets
@@ -26,7 +26,7 @@ from stages.read import Settings as ReadSettings
 from stages.read import read_page
 from stages.separators import Settings as SeparatorSettings
 from stages.separators import separators
-from tests.pipeline.by_hand import adds_up, work_off
+from tests.pipeline.by_hand import adds_up, sha, work_off
 from tests.pipeline.test_alarms import page
 from workers.watcher import Watcher
 
@@ -155,6 +155,34 @@ def test_papers_behind_their_sheets_take_the_places_of_held_pages(bureau: Bureau
     counts = bureau.ledger.order_counts(order_of(bureau).id)
     assert (counts.received, counts.billable, counts.excluded[Exclusion.RESCAN], counts.held) == (5, 2, 2, 1)
     assert bureau.ledger.tally_faults() == [], "no sheet is billed twice, and nobody's is lost"
+
+
+def test_who_scanned_again_is_kept_as_who_scanned_first_is(bureau: Bureau) -> None:
+    """Or somebody could judge a page in quality control that is their own scan."""
+    holds = held(bureau, 1)
+    folder = bureau.settings.folder("inbox") / ORDER / "again"
+    folder.mkdir(parents=True)
+    (folder / ".operator").write_text("Carl\n")
+    drop(bureau, [*printed(bureau, holds), paper()], place=f"{ORDER}/again/scans.tif")
+    received = [event.detail for event in bureau.ledger.events(order_of(bureau).id) if event.kind == "received"]
+    assert [detail["scanned_by"] for detail in received if "instead_of" in detail] == ["Carl"]
+
+
+def test_a_request_for_a_rescan_that_was_withdrawn_is_not_served_when_the_page_is_held_anew(bureau: Bureau) -> None:
+    [hold] = held(bureau, 1)
+    review.retry(bureau, hold, who="Bob", why="it is good after all")
+    [(_, task_id, attempt)] = bureau.ledger.dispatch("w", 1)
+    prepare = bureau.ledger.claim(task_id, attempt, "w")
+    assert prepare is not None
+    bureau.ledger.hold(prepare, "cut-edge", "Text runs off the left edge.", who="w")
+    delivery_id, receive_id = bureau.ledger.announce_delivery(
+        source="/again", name="again.tif", order_number=ORDER, moves=False, who="test"
+    )
+    task, delivery = bureau.ledger.claim_at_once(receive_id, "w"), bureau.ledger.delivery(delivery_id)
+    assert task is not None
+    scan = ReceivedPage(file="again.tif", index_in_file=0, pages_in_file=1, source=sha(1))
+    with pytest.raises(HeldNoLonger):
+        bureau.ledger.record_rescans(task, [(hold, scan)], delivery, ORDER, who="w")
 
 
 def test_a_closed_order_takes_the_rescans_of_its_held_pages(bureau: Bureau) -> None:

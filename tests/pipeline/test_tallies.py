@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import select, text
 
 from pipeline.ledger import Ledger
 from pipeline.ledger.standing import finishing_s
@@ -179,32 +176,3 @@ def test_how_long_the_first_task_of_a_class_waits_is_told(ledger: Ledger) -> Non
     assert waiting[Priority.OVERNIGHT] == 0
     _execute(ledger, "UPDATE tasks SET not_before_ms = changed_ms + 600000 WHERE order_id = 1 AND subject_id = 1")
     assert ledger.floor().oldest_waiting_s[Priority.RUSH] < 60, "it is put off, so it does not wait for a worker"
-
-
-def test_what_is_asked_all_day_never_walks_through_the_finished_tasks(tmp_path: Path) -> None:
-    """On SQLite, which can be asked how it would answer; on PostgreSQL the questions are the same."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.migrate()
-    _with_every_standing(ledger)
-    _execute(ledger, "ANALYZE")
-    asked: dict[str, Any] = {}
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        if " tasks" in statement:
-            asked[statement] = parameters
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        ledger.floor()
-        ledger.reap("w", at_work=(1,))
-        ledger.room("pages", hints_per_thread=2)
-        ledger.give_back("w")
-        ledger.unfinished()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    ledger.close()
-    assert len(asked) > 5
-    with sqlite3.connect(tmp_path / "ledger.db") as plain:
-        for statement, parameters in asked.items():
-            plan = [str(row[3]) for row in plain.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-            assert not [step for step in plan if step.startswith("SCAN tasks") and "ix_tasks_" not in step], statement
