@@ -55,7 +55,7 @@ class SettlingDeliveries(Database):
     """The part of the ledger that knows what settles in the inbox."""
 
     def note_settling(self, present: Sequence[Settling], *, before: Collection[str]) -> None:
-        """Tell all that settles now; what settled `before` (keys) and is not told any more has gone, with what was said.
+        """Tell all that settles now; what settled `before` (keys) and is told no more has gone, with what was said.
 
         What another watcher has told since stays.
         """
