@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
@@ -13,7 +13,6 @@ from pipeline.model import Hold, ReceivedPage, TaskId
 from pipeline.page_work import HouseSheet, house_sheet
 from stages.errors import Refusal
 from stages.read import Settings as ReadSettings
-from stages.read import page_megapixels
 
 MOST_SHEET_MEGAPIXELS = 40.0  # a letter sheet at 600 dpi has 34; larger scans are none that the house has printed
 
@@ -31,30 +30,26 @@ class Rescans:
     left_out: Sequence[str]
 
 
-def sheet_of(bureau: Bureau, page: ReceivedPage) -> HouseSheet:
-    """What a page says of itself if it is a ticket or a rescan sheet.
+def sheet_of(bureau: Bureau, page: ReceivedPage, *, most_bytes: float = math.inf) -> HouseSheet:
+    """What a page says of itself if it is a ticket or a rescan sheet; nothing where that takes too much memory.
 
     Raises:
         Refusal: it cannot be read.
     """
     with bureau.store.local([page.source]) as files:
         scan, at = files[page.source], page.index_in_file
-        megapixels = _megapixels(bureau, scan, at)
-        return bureau.sandbox.call("Reading the sheet", house_sheet, scan, at, needs_bytes=bytes_for_page(megapixels))
+        needs_bytes = bureau.sandbox.needs_of(scan, at, ReadSettings())
+        if needs_bytes > most_bytes:
+            return HouseSheet(ticket="", rescan_hold=0, rescan_order="", is_blank=False)
+        return bureau.sandbox.call("Reading the sheet", house_sheet, scan, at, needs_bytes=needs_bytes)
 
 
 def is_rescan_sheet(bureau: Bureau, page: ReceivedPage) -> bool:
     """Whether a page is a rescan sheet; one that cannot be read, or is too large for one, is none."""
     try:
-        with bureau.store.local([page.source]) as files:
-            megapixels = _megapixels(bureau, files[page.source], page.index_in_file)
-        return megapixels <= MOST_SHEET_MEGAPIXELS and sheet_of(bureau, page).rescan_hold > 0
+        return sheet_of(bureau, page, most_bytes=bytes_for_page(MOST_SHEET_MEGAPIXELS)).rescan_hold > 0
     except Refusal:
         return False
-
-
-def _megapixels(bureau: Bureau, scan: Path, page_index: int) -> float:
-    return bureau.sandbox.call("Measuring the sheet", page_megapixels, scan, page_index, ReadSettings())
 
 
 def rescans_in(bureau: Bureau, pages: Sequence[ReceivedPage], *, order_number: str | None) -> Rescans:

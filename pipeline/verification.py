@@ -128,6 +128,11 @@ def _record_faults(recount: OrderRecount) -> Iterator[str]:
         yield f"{order.number}: billed although left out, or as another page: {_first_of(recount.misbilled)}."
     for name in recount.misdrawn:
         yield f"{order.number}, batch {name}: the sample that people looked at is not the one that its seed draws."
+    if recount.misjudged:
+        yield (
+            f"{order.number}: passed quality control unseen, or with a verdict that nobody gave: "
+            f"{_first_of(recount.misjudged)}."
+        )
     for public_id in recount.unwritten:
         yield f"{order.number}: document {public_id} is recorded as finished and has no file."
     for batch, _ in recount.report.batches:

@@ -283,10 +283,13 @@ def _locked(c: Connection, batch_id: Any) -> Row[Any] | None:
     ).first()
 
 
-def _count(c: Connection, batch_id: int) -> Row[Any]:
-    """Count the pages of the lot by what was said of them; rescans count with the page in whose place they came."""
+def said_of(batch_id: int) -> Any:
+    """The question for the pages of a lot by what was said of them, counted as its row keeps them.
+
+    Rescans count with the page in whose place they came.
+    """
     page = t.lot_pages.c
-    counted = c.execute(
+    return (
         select(
             func.count(page.verdict).label("looked"),
             *(func.count().filter(page.verdict == grade).label(grade) for grade in Verdict if grade != Verdict.GOOD),
@@ -297,7 +300,12 @@ def _count(c: Connection, batch_id: int) -> Row[Any]:
         )
         .join_from(t.lot_pages, t.pages, t.pages.c.id == page.page_id)
         .where(page.batch_id == batch_id, page.instead_of.is_(None))
-    ).one()
+    )
+
+
+def _count(c: Connection, batch_id: int) -> Row[Any]:
+    """Count the pages of the lot anew."""
+    counted = c.execute(said_of(batch_id)).one()
     return c.execute(
         update(t.lots).where(t.lots.c.batch_id == batch_id).values(**counted._mapping).returning(*t.lots.c)
     ).one()

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, literal_column, or_, select
+from sqlalchemy import Connection, and_, case, exists, func, literal_column, or_, select
 
 from pipeline.ledger import tables as t
+from pipeline.ledger.inspections import said_of
 from pipeline.ledger.reports import OrderReport, Reports, order_from, order_report, seal_lines, seal_of
 from pipeline.ledger.work import DEAD_AFTER_MS, IS_OUT
 from pipeline.model import BatchId, Exclusion, LotState, OrderId, Service, Sha256, TaskKind, TaskState, WorkOrder
@@ -51,6 +52,7 @@ class OrderRecount:
     unwritten: Sequence[str]  # documents that are finished and have pages, and no file
     misbilled: Sequence[str]  # pages that are billed although they are left out, or as another page than they are
     misdrawn: Sequence[str]  # batches whose sample for quality control is not what its seed draws
+    misjudged: Sequence[str]  # pages that passed quality control unseen, or with a verdict that nobody gave
     tasks: Mapping[tuple[TaskKind, TaskState], int]  # those that have not ended
     delivered_on: date | None  # the last time (UTC)
 
@@ -101,6 +103,7 @@ class Recounts(Reports):
                 unwritten=_unwritten(c, report),
                 misbilled=_misbilled(c, order_id),
                 misdrawn=_misdrawn(c, order_id),
+                misjudged=_misjudged(c, order_id),
                 tasks=_not_ended(c, t.tasks.c.order_id == order_id),
                 delivered_on=_delivered_on(c, order_id),
             )
@@ -217,6 +220,43 @@ def _lot_miscounts(c: Connection, order_id: OrderId) -> Iterator[Miscount]:
     for row in rows:
         where = f"batch {row.name}, pages to be read before they are looked at"
         yield Miscount(where=where, kept=row.pages_left, counted=row.counted)
+
+    lots = c.execute(
+        select(t.lots, t.batches.c.name)
+        .join(t.batches)
+        .where(t.lots.c.order_id == order_id)
+        .order_by(t.lots.c.batch_id)
+    ).all()
+    for lot in lots:
+        for name, counted in c.execute(said_of(lot.batch_id)).one()._mapping.items():
+            if counted != lot._mapping[name]:
+                where = f"batch {lot.name}, pages {name.replace('_', ' ')} in quality control"
+                yield Miscount(where=where, kept=lot._mapping[name], counted=counted)
+
+
+def _misjudged(c: Connection, order_id: OrderId) -> list[str]:
+    """Pages that passed unseen or undecided, and those whose verdict is not the newest that somebody gave."""
+    newest = (
+        select(t.verdicts.c.verdict)
+        .where(t.verdicts.c.page_id == t.lot_pages.c.page_id)
+        .order_by(t.verdicts.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    unseen = and_(
+        t.lots.c.state == LotState.PASSED,
+        t.pages.c.excluded.is_(None),
+        or_(t.lot_pages.c.verdict.is_(None), t.lot_pages.c.settled.is_(False)),
+    )
+    rows = c.execute(
+        select(t.batches.c.name, t.pages.c.sequence)
+        .join_from(t.lot_pages, t.pages, t.pages.c.id == t.lot_pages.c.page_id)
+        .join(t.lots, t.lots.c.batch_id == t.lot_pages.c.batch_id)
+        .join(t.batches, t.batches.c.id == t.lots.c.batch_id)
+        .where(t.lots.c.order_id == order_id, or_(unseen, t.lot_pages.c.verdict != func.coalesce(newest, "")))
+        .order_by(t.pages.c.id)
+    )
+    return [f"batch {row.name}, page {row.sequence}" for row in rows]
 
 
 def _misdrawn(c: Connection, order_id: OrderId) -> list[str]:

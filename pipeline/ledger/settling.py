@@ -55,9 +55,9 @@ class SettlingDeliveries(Database):
     """The part of the ledger that knows what settles in the inbox."""
 
     def note_settling(self, present: Sequence[Settling], *, before: Collection[str]) -> None:
-        """Tell all that settles now; what settled `before` (keys) and is told no more has gone, with what was said.
+        """Tell all that settles now; what settled `before` this look (its keys) and is not told has gone.
 
-        What another watcher has told since stays.
+        What was said about it goes with it. What another watcher has told since the look began stays.
         """
         with self.read() as c:  # asked before taking the write lock: mostly nothing has changed
             known = {

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, 
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.database import Database
-from pipeline.model import PAGE_TASKS, LotState, TaskKind, TaskState
+from pipeline.model import PAGE_TASKS, Inspection, LotState, TaskKind, TaskState
 
 PAGE = "PAGE"  # the name under which pages are tallied; tasks are under their kind
 LEFT = "left"  # due, sent or running: the partial indexes tell these apart
@@ -111,7 +111,7 @@ def _recounted() -> Any:
 
 
 def _contradictions(c: Connection) -> list[str]:
-    """Pages that are billed and left out, sheets that are billed twice, pages that nobody works on."""
+    """Pages that are billed and left out, or too early, sheets that are billed twice, pages that nobody works on."""
     billed = exists().where(t.billables.c.page_id == t.pages.c.id)
     both = select(t.pages.c.id).where(t.pages.c.excluded.is_not(None), billed)
     twice = (
@@ -124,7 +124,12 @@ def _contradictions(c: Connection) -> list[str]:
         t.tasks.c.kind.in_(tuple(PAGE_TASKS)),
         t.tasks.c.state.not_in((TaskState.DONE, TaskState.DROPPED)),
     )
-    inspected = exists().where(t.lots.c.batch_id == t.pages.c.batch_id, t.lots.c.state != LotState.PASSED)
+    inspected = exists().where(
+        t.lots.c.batch_id == t.pages.c.batch_id,
+        t.lots.c.inspection == Inspection.BEFORE,
+        t.lots.c.state != LotState.PASSED,
+    )
+    too_early = select(t.pages.c.id).where(billed, inspected)
     lost = (
         select(t.pages.c.id)
         .join(t.batches, and_(t.batches.c.id == t.pages.c.batch_id, t.batches.c.assembled))
@@ -132,6 +137,7 @@ def _contradictions(c: Connection) -> list[str]:
     )
     return [
         *(f"page {page_id} is billed and left out." for page_id in c.scalars(both)),
+        *(f"page {page_id} is billed before its quality control has passed." for page_id in c.scalars(too_early)),
         *(f"batch {row.batch_id}: sheet {row.sequence} is billed twice." for row in c.execute(twice)),
         *(f"page {page_id} is open, and there is nothing to be done for it." for page_id in c.scalars(lost)),
     ]

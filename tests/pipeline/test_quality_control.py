@@ -80,7 +80,8 @@ class Control:
         """What can never be wrong is right."""
         recount = self.ledger.recount(self.order.number)
         assert recount is not None
-        assert (recount.miscounts, recount.misbilled, recount.unwritten, recount.misdrawn) == ([], [], [], [])
+        assert (recount.miscounts, recount.misbilled, recount.unwritten) == ([], [], [])
+        assert (recount.misdrawn, recount.misjudged) == ([], [])
         assert (self.ledger.tally_faults(), self.ledger.floor().faults) == ([], ())
 
 
@@ -342,6 +343,48 @@ def test_a_sample_that_its_seed_does_not_draw_is_told(begin: Begin) -> None:
         c.execute(text("UPDATE lots SET seed = 'another one'"))
     recount = control.ledger.recount(control.order.number)
     assert recount is not None and recount.misdrawn == ["box-1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("UPDATE lot_pages SET verdict = 'minor'", ["batch box-1, page {first}", "batch box-1, page {second}"]),
+        ("UPDATE lot_pages SET verdict = NULL WHERE page_id = {id}", ["batch box-1, page {first}"]),
+        ("UPDATE lot_pages SET settled = false WHERE page_id = {id}", ["batch box-1, page {first}"]),
+    ],
+)
+def test_a_lot_that_passed_without_the_verdicts_that_let_it_pass_is_told(
+    begin: Begin, change: str, told: list[str]
+) -> None:
+    control = begin()
+    first, second = control.pages
+    control.look_at_all()
+    control.check()
+    with control.ledger.write() as c:
+        c.execute(text(change.format(id=first.id)))
+    recount = control.ledger.recount(control.order.number)
+    assert recount is not None
+    assert recount.misjudged == [one.format(first=first.sequence, second=second.sequence) for one in told]
+    assert recount.miscounts, "and its figures are no more those of its pages"
+
+
+def test_a_page_that_is_billed_before_its_lot_has_passed_is_told(begin: Begin) -> None:
+    control = begin()
+    first, _ = control.pages
+    with control.ledger.write() as c:
+        names = "order_id, batch_id, file, index_in_file, source, sequence"
+        billed = f"SELECT id, 1, {names} FROM pages WHERE id = {first.id}"
+        c.execute(text(f"INSERT INTO billables (page_id, at_ms, {names}) {billed}"))
+    assert f"page {first.id} is billed before its quality control has passed." in control.ledger.tally_faults()
+
+
+def test_a_page_that_is_lost_beside_a_look_at_its_batch_is_told(begin: Begin) -> None:
+    control = begin(inspection=Inspection.BESIDE)
+    first, _ = control.pages
+    with control.ledger.write() as c:
+        names = "order_id, batch_id, file, index_in_file, pages_in_file, source"
+        c.execute(text(f"INSERT INTO pages (sequence, {names}) SELECT 99, {names} FROM pages WHERE id = {first.id}"))
+    assert [fault for fault in control.ledger.tally_faults() if "there is nothing to be done for it" in fault]
 
 
 def test_verdicts_cannot_be_changed(begin: Begin) -> None:
