@@ -29,7 +29,8 @@ MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
 MOST_VALUES = 12  # of a reading that is a list; a page goes through fewer stages
 LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
 # what a picture is made from is in its address, so that it can be kept; but by nobody else than who may see it
-KEPT = {"cache-control": "private, max-age=31536000, immutable"}
+# the browser may keep it, and show it to who bears the same cookie alone: not to who signs in next at the same machine
+KEPT = {"cache-control": "private, max-age=31536000, immutable", "vary": "cookie"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import threading
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -27,6 +28,8 @@ PROGRAMS = frozenset({"platen", "watcher", "feeder", "console", "link", "single-
 
 _WORKER = re.compile("[0-9a-f]{32}")  # as a worker process calls itself
 _hasher = PasswordHasher()  # argon2id with the library's parameters (RFC 9106, the second recommended set)
+# each takes 64 MiB: strangers who try many passwords at once must not take the floor's memory
+_hashing = threading.BoundedSemaphore(2)
 _NOBODYS_HASH = _hasher.hash(secrets.token_urlsafe())  # so that a name that is not there takes as long
 
 
@@ -172,6 +175,7 @@ def hashed_password(password: str) -> str:
 
 def _is_right(password_hash: str, password: str) -> bool:
     try:
-        return len(password) <= LONGEST_PASSWORD and _hasher.verify(password_hash, password)
+        with _hashing:
+            return len(password) <= LONGEST_PASSWORD and _hasher.verify(password_hash, password)
     except (VerifyMismatchError, InvalidHashError):
         return False

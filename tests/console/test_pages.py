@@ -19,6 +19,8 @@ from pipeline.model import PageId, TaskKind
 from pipeline.pictures import Edge
 from pipeline.settings import Settings
 from stages.page_image import Box, Line, TextLayer, Word
+from tests.browser import chromium, tab
+from tests.browser import sign_in as enter
 from tests.console.served import served
 from tests.console.test_orders import BOTH, CHEAP_HASH, NAMES, bureau, text_of
 from tests.console.test_signing_in import PASSWORD, sign_in
@@ -181,6 +183,21 @@ def test_pages_are_turned_by_the_arrow_keys(worked_off: Bureau) -> None:
         screen.wait_for_function("[...document.images].every(image => image.naturalWidth > 0)")
         browser.close()
     assert not faults
+
+
+@pytest.mark.tool
+def test_a_picture_that_the_browser_keeps_is_not_for_who_signs_in_next_at_the_same_machine(worked_off: Bureau) -> None:
+    ask = "place => fetch(place).then(answer => answer.status)"
+    with served(worked_off) as client, chromium() as browser:
+        screen = tab(browser, str(client.base_url))
+        enter(screen, "agency", PASSWORD)
+        screen.goto(batch_place(worked_off, "box"))
+        place = screen.locator("img").first.get_attribute("src")
+        assert screen.evaluate(ask, place) == 200
+        screen.get_by_role("button", name="Sign out").click()
+        enter(screen, "stranger", PASSWORD)
+        screen.wait_for_selector("nav")
+        assert screen.evaluate(ask, place) == 404
 
 
 @BOTH

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from pydantic import ValidationError
 from sqlalchemy import text
 
@@ -26,6 +30,9 @@ from tests.console.test_signing_in import PASSWORD, form_token, sign_in
 from tests.whole.home import wait_until
 
 __all__ = ["bureau"]  # the fixture
+LOCK = threading.Lock()
+# as many as make one address wait
+GUESSED = tuple(f"guessed-{n}" for n in range(people.MOST_FAILURES_OF_ADDRESS // people.MOST_FAILURES_THERE))
 MANUAL = ROOT / "docs/console.md"
 FORM = "application/x-www-form-urlencoded"
 
@@ -94,6 +101,34 @@ def test_nobody_fills_memory_or_disk_with_a_form(bureau: Bureau) -> None:
         assert made.status_code == 303, "a long list of boxes is no attack"
 
 
+class _Counting(PasswordHasher):
+    """Remembers how many passwords were hashed at the same moment."""
+
+    now = most = 0
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        with LOCK:
+            _Counting.now += 1
+            _Counting.most = max(_Counting.most, _Counting.now)
+        try:
+            return super().verify(hash, password)
+        finally:
+            with LOCK:
+                _Counting.now -= 1
+
+
+def test_many_passwords_tried_at_once_take_the_memory_of_two(bureau: Bureau, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "_hasher", _Counting())
+
+    def guess(number: int) -> None:
+        with pytest.raises(people.SignInRefused):
+            people.sign_in(bureau, f"guess-{number}", "wrong", address=f"10.0.0.{number}")
+
+    with ThreadPoolExecutor(8) as guessing:
+        list(guessing.map(guess, range(16)))
+    assert 0 < _Counting.most <= 2
+
+
 def test_one_who_takes_many_packages_leaves_room_for_others() -> None:
     at_once = AtOnce(most=2)
     with at_once.one("agency"), at_once.one("agency"):
@@ -139,12 +174,13 @@ def test_who_comes_through_a_proxy_is_told_from_others_only_if_the_proxy_is_know
     known = Bureau.init(Settings(home=tmp_path / "known", proxies="127.0.0.1, ::1"))
     unknown = Bureau.init(Settings(home=tmp_path / "unknown"))
     for house in (known, unknown):
-        house.ledger.add_user("keller", CHEAP_HASH, Role.SUPERVISOR, customer=None, must_change=False, who="test")
+        for name in ("keller", *GUESSED):
+            house.ledger.add_user(name, CHEAP_HASH, Role.SUPERVISOR, customer=None, must_change=False, who="test")
         with served(house) as client:
             # whoever guesses writes an address of his own before the one that the proxy adds
             client.headers["x-forwarded-for"] = "10.0.0.9, 192.0.2.66"
-            for number in range(people.MOST_FAILURES_OF_ADDRESS):
-                sign_in(client, f"guess-{number}", "wrong")
+            for name in GUESSED * people.MOST_FAILURES_THERE:
+                sign_in(client, name, "wrong")
             client.headers["x-forwarded-for"] = "10.0.0.9, 192.0.2.66, 127.0.0.1"
             assert "Too many wrong passwords" in sign_in(client, "keller", PASSWORD).text
             client.headers["x-forwarded-for"] = "10.0.0.9"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import people
+from pipeline import people, tokens
 from pipeline.bureau import Bureau
 from pipeline.ledger import NoPassword, NoSuchLink
 from pipeline.model import Role, WorkOrder
@@ -86,3 +86,10 @@ def test_an_agencys_user_without_an_agency_is_shown_nothing(bureau: Bureau) -> N
             answer = client.get(place)
             assert answer.status_code == 403 and "names no agency" in answer.text and order.number not in answer.text
         assert client.get(f"/orders/{order.number}").status_code == 404
+        token = tokens.give_token(bureau, "lost", title="", who="test")[1]
+        bearing = {"authorization": f"Bearer {token}"}
+        statuses = {
+            place: client.get(f"/api/v1{place}", headers=bearing).status_code
+            for place in ("/orders", f"/orders/{order.number}", f"/orders/{order.number}/history", "/held", "/status")
+        }
+        assert list(statuses.values()) == [403, 404, 403, 403, 403], statuses

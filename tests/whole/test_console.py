@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -148,7 +149,11 @@ def test_every_screen_keeps_the_rules_of_access_in_light_and_dark_on_a_desk_and_
     broken = office.home.folder / "inbox" / "WO-ACCESS" / "broken.tif"
     page = office.desk("kim")
     open_order(page, "WO-ACCESS")
+    open_order(page, "WO-REVIEW", profile="checked")
+    open_order(page, "WO-SENT")
     drop_small_pages(office.home.folder / "inbox" / "WO-ACCESS" / "box", 2)
+    drop_small_pages(office.home.folder / "inbox" / "WO-REVIEW" / "box", 2, first=4)
+    drop_small_pages(office.home.folder / "inbox" / "WO-SENT" / "box", 1, first=8)
     broken.write_bytes(b"II*\0no picture")
     wait_until(lambda: office.home.ask("order", "show", "WO-ACCESS")["pages"]["billable"] == 2)
     wait_until(lambda: office.home.ask("order", "show", "WO-ACCESS")["pages"]["held"] == 1)
@@ -156,10 +161,18 @@ def test_every_screen_keeps_the_rules_of_access_in_light_and_dark_on_a_desk_and_
     batch = page.get_by_role("link", name="box", exact=True).get_attribute("href")
     page.goto(batch or "")
     sheet = page.get_by_role("link", name="Page 1").get_attribute("href")
+    office.until("WO-SENT", billable=1)
+    close_order(office, page, "WO-SENT")
+    link = make_link(page, "/packages/WO-SENT/1")
+    page.goto("/qc")
+    page.get_by_role("row", name="WO-REVIEW").get_by_role("link", name="box").click()
+    lot = page.url.removeprefix(office.url)
+    looking = page.get_by_role("link", name="Begin").get_attribute("href")
     screens = [
         "/", "/orders", "/new-order", "/orders/WO-ACCESS", batch, sheet, "/held", "/held?code=unreadable", "/password",
         "/orders/NO-SUCH", "/orders/WO-ACCESS/drop", "/orders/WO-ACCESS/history", "/alarms", "/qc", "/quality",
-        "/packages", "/tokens",
+        "/packages", "/tokens", "/packages?search=box", "/packages/WO-SENT/1", link, "/links/wrong", lot, looking,
+        "/no-such-place",
     ]  # fmt: skip
     wrong: list[str] = []
     for size, dark in (("desk", False), ("desk", True), ("phone", False), ("phone", True)):
@@ -168,9 +181,41 @@ def test_every_screen_keeps_the_rules_of_access_in_light_and_dark_on_a_desk_and_
             page.goto(screen or "")
             wrong += [f"{screen} ({size}{', dark' if dark else ''}): {fault}" for fault in faults(page)]
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{screen} scrolls sideways"
-            name = (screen or "").strip("/").partition("?")[0].replace("/", "-") or "floor"
+            name = (
+                "link" if screen == link else (screen or "").strip("/").partition("?")[0].replace("/", "-") or "floor"
+            )
             picture(page, f"{name}-{size}{'-dark' if dark else ''}")
+        page.goto("/tokens")
+        page.get_by_label("For").fill("scanner 3")
+        page.get_by_role("button", name="Make a token").click()
+        expect(page.get_by_label("It is shown this once")).to_have_value(re.compile("^platen_"))
+        wrong += [f"a token that was made ({size}{', dark' if dark else ''}): {fault}" for fault in faults(page)]
+        picture(page, f"token-made-{size}{'-dark' if dark else ''}")
+        page = tab(office.browser, office.url, size=size, dark=dark)
+        page.goto("/sign-in")
+        wrong += [f"/sign-in ({size}{', dark' if dark else ''}): {fault}" for fault in faults(page)]
+        page = office.desk("dphhs", size=size, dark=dark)
+        page.goto("/held")
+        expect(page.get_by_role("heading", name="This is not for you")).to_be_visible()
+        wrong += [f"what is refused ({size}{', dark' if dark else ''}): {fault}" for fault in faults(page)]
     assert wrong == []
+
+
+def close_order(office: Office, page: Page, number: str) -> None:
+    """Through the form, until it has gone out."""
+    page.goto(f"/orders/{number}")
+    page.get_by_label("Reason").last.fill("all is in")
+    page.get_by_role("button", name="Close it").click()
+    wait_until(lambda: office.home.ask("order", "show", number)["status"] == "delivered", seconds=PATIENCE_MS / 1000)
+
+
+def make_link(page: Page, package: str) -> str:
+    """Through the form of a package's page; gives its address."""
+    page.goto(package)
+    page.get_by_label("Days").fill("3")
+    page.get_by_label("For whom").fill("the archivist of MHS")
+    page.get_by_role("button", name="Make a link").click()
+    return page.get_by_label("Address").input_value()
 
 
 def small_pages(folder: Path, pages: int, *, first: int = 0) -> list[Path]:
@@ -278,13 +323,7 @@ def test_an_agency_sees_its_own_packages_and_nothing_of_anyone_else(office: Offi
         open_order(page, number, customer=customer)
         drop_small_pages(office.home.folder / "inbox" / number / "box", 2)
         office.until(number, billable=2)
-        page.goto(f"/orders/{number}")
-        page.get_by_label("Reason").last.fill("all is in")
-        page.get_by_role("button", name="Close it").click()
-        wait_until(
-            lambda number=number: office.home.ask("order", "show", number)["status"] == "delivered",
-            seconds=PATIENCE_MS / 1000,
-        )
+        close_order(office, page, number)
     agency = office.desk("dphhs")
     agency.goto("/packages")
     expect(agency.get_by_role("link", name="WO-OURS", exact=True)).to_be_visible()
@@ -306,11 +345,7 @@ def test_an_agency_sees_its_own_packages_and_nothing_of_anyone_else(office: Offi
     assert set(answers.values()) <= {403, 404}, answers
     assert agency.request.get(ours).ok
 
-    page.goto(theirs)
-    page.get_by_label("Days").fill("3")
-    page.get_by_label("For whom").fill("the archivist of MHS")
-    page.get_by_role("button", name="Make a link").click()
-    address = page.get_by_label("Address").input_value()
+    address = make_link(page, theirs)
     picture(page, "link-made")
     stranger = tab(office.browser, office.url)
     stranger.goto(address)
