@@ -8,8 +8,9 @@ from pipeline.alarms import prepared_alarms, recognized_alarms, scanner_of
 from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.measures import STAGE_SECONDS
-from pipeline.model import PageId, Task
+from pipeline.model import Exclusion, PageId, Task
 from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
+from stages.errors import RescanDoubtful
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -17,29 +18,28 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
     page = bureau.ledger.page(PageId(task.subject_id))
     order = bureau.ledger.order_by_id(page.order_id)
     profile = bureau.profile_of(order)
+    waived = bureau.ledger.waived(task.kind, task.subject_id)
     with bureau.scratch() as folder, bureau.store.local([page.source]) as files:
         scan = files[page.source]
         needs_bytes = bureau.sandbox.needs_of(scan, page.index_in_file, profile.read)
         prepared = bureau.sandbox.call(
             "Preparing the page",
             prepare_file,
-            PrepareJob.by(
-                profile,
-                scan,
-                page.index_in_file,
-                folder=folder,
-                waived=bureau.ledger.waived(task.kind, task.subject_id),
-            ),
+            PrepareJob.by(profile, scan, page.index_in_file, folder=folder, waived=waived),
             needs_bytes=needs_bytes,
         )
         digest = bureau.store.take_file(prepared.file)
     _measured(bureau, prepared.stage_s)
+    exclusion = profile.documents.exclusion_of(prepared.readings)
+    if page.revision and exclusion is not None and RescanDoubtful.code not in waived:
+        # somebody asked for this sheet: it is not left out of the delivery without anybody's word
+        raise RescanDoubtful("an empty side" if exclusion is Exclusion.BLANK else "a separator sheet or a ticket")
     bureau.ledger.record_prepared(
         task,
         digest,
         prepared.readings,
         who=who,
-        late_exclusion=profile.documents.exclusion_of(prepared.readings),
+        late_exclusion=exclusion,
         reads_text=profile.reads_text(order.services),
         scanner=scanner_of(prepared.readings),
         alarms=prepared_alarms(prepared.readings, profile.alarms),

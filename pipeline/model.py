@@ -320,6 +320,7 @@ class Page:
     index_in_file: int
     pages_in_file: int
     source: Sha256
+    revision: int = 0  # of its scans: the first is 0, the next came in its place
     prepared: Sha256 | None = None
     readings: Readings = field(default_factory=dict)
     excluded: Exclusion | None = None

@@ -233,6 +233,18 @@ class SizeDoubtful(Refusal):
         )
 
 
+class RescanDoubtful(Refusal):
+    """The new scan of a page shows nothing that would be delivered."""
+
+    code = "rescan-doubtful"
+
+    def __init__(self, shows: str) -> None:
+        super().__init__(
+            f"The new scan of this page shows {shows}. If the paper lay the wrong way round, or another was fed, scan "
+            "it again; release it if that is what belongs there: it is then left out as such."
+        )
+
+
 class WordsLost(Refusal):
     """Words of the scan are gone from the page that was made of it."""
 

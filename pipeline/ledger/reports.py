@@ -561,6 +561,7 @@ def page_from(row: Row[Any]) -> Page:
         index_in_file=row.index_in_file,
         pages_in_file=row.pages_in_file,
         source=Sha256(row.source),
+        revision=row.revision,
         prepared=None if row.prepared is None else Sha256(row.prepared),
         readings=json.loads(row.readings),
         excluded=None if row.excluded is None else Exclusion(row.excluded),

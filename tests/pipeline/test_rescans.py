@@ -157,6 +157,31 @@ def test_papers_behind_their_sheets_take_the_places_of_held_pages(bureau: Bureau
     assert bureau.ledger.tally_faults() == [], "no sheet is billed twice, and nobody's is lost"
 
 
+def test_a_new_scan_that_shows_nothing_is_not_left_out_without_a_word(bureau: Bureau) -> None:
+    [hold] = held(bureau, 1)
+    page_id = hold.page_id
+    assert page_id is not None
+    empty = bureau.store.put_bytes(tiff([back()]))
+    new = bureau.ledger.replace_page(page_id, "again.tif", empty, who="Ada", why="cut off")
+
+    def prepare() -> None:
+        for _, task_id, attempt in bureau.ledger.dispatch("w", 5):
+            task = bureau.ledger.claim(task_id, attempt, "w")
+            assert task is not None
+            do_task(bureau, task, owner="w")
+
+    prepare()
+    [asked] = bureau.ledger.holds()
+    assert (asked.page_id, asked.code) == (new, "rescan-doubtful") and "an empty side" in asked.sentence
+    counts = bureau.ledger.order_counts(order_of(bureau).id)
+    assert (counts.held, counts.excluded[Exclusion.BLANK]) == (1, 0)
+    review.release(bureau, asked, who="Eve", why="the back of the form is empty")
+    prepare()
+    counts = bureau.ledger.order_counts(order_of(bureau).id)
+    assert (counts.held, counts.excluded[Exclusion.BLANK], counts.billable) == (0, 1, 0)
+    assert adds_up(counts)
+
+
 def test_who_scanned_again_is_kept_as_who_scanned_first_is(bureau: Bureau) -> None:
     """Or somebody could judge a page in quality control that is their own scan."""
     holds = held(bureau, 1)
