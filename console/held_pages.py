@@ -99,9 +99,10 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         session = door.one_of(request, SEES_HELD)
         if Decision.RESCAN not in MAY_DECIDE[session.user.role]:
             raise NotAllowed(f"To print rescan sheets is not for you; you are signed in as {session.user.role}.")
+        title = "There is nothing to print"
         if not ids:
             said = "Name the pages whose sheets are to be printed."
-            return show(request, bureau, "not_there.html", status=422, session=session, said=said)
+            return show(request, bureau, "refused.html", status=422, session=session, title=title, said=said)
         try:
             holds = [hold_with_id(bureau, one) for one in dict.fromkeys(ids)]
             with bureau.scratch() as folder, printing:
@@ -109,7 +110,6 @@ def add_held(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
                 write_rescan_sheets(bureau, holds, pdf)
                 data = pdf.read_bytes()
         except CannotDecide as error:
-            title = "There is nothing to print"
             return show(request, bureau, "refused.html", status=409, session=session, title=title, said=str(error))
         headers = {"content-disposition": 'inline; filename="rescan-sheets.pdf"'}
         return Response(data, media_type="application/pdf", headers=headers)
