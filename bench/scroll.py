@@ -52,7 +52,7 @@ def run() -> None:
         home = Home(Path(scratch) / "home")
         home.platen("init")
         home.platen("order", "open", "--customer", "C", "--profile", "records-bitonal", "--number", "WO-1")
-        scans = [scan_of(letter(seed=seed), "grey") for seed in range(DRAWN)]
+        scans = [scan_of(letter(seed=seed), "grey", skew_deg=0.05 * seed) for seed in range(DRAWN)]
         write_single_pages(home.folder / "inbox" / "WO-1" / "box", scans, kind="jpeg")
         home.platen("run", "--until-idle", codes=(0, 3))
         with closing(Bureau.open(Settings(home=home.folder))) as bureau:
