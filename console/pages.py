@@ -16,7 +16,7 @@ from console.words import detail_of, outcome_of
 from pipeline.bureau import Bureau
 from pipeline.ledger import Session
 from pipeline.ledger.lookups import PAGES_A_SCREEN, PageLook
-from pipeline.model import Page, Readings, Role
+from pipeline.model import Page, Readings, Role, picture_name
 from pipeline.pictures import Edge, picture_of_page, picture_of_scan
 from stages.errors import Refusal
 from stages.page_image import TextLayer
@@ -28,8 +28,8 @@ MOST_WORDS = 3000  # laid over the picture; a page full of small print has about
 MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
 MOST_VALUES = 12  # of a reading that is a list; a page goes through fewer stages
 LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
-# what a picture is made from is in its address, so that it can be kept; but by nobody else than who may see it
-# the browser may keep it, and show it to who bears the same cookie alone: not to who signs in next at the same machine
+# what a picture is made from is in its address, so that a browser may keep it, and show it to who bears the same cookie
+# alone: not to who signs in next at the same machine
 KEPT = {"cache-control": "private, max-age=31536000, immutable", "vary": "cookie"}
 
 
@@ -85,10 +85,13 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         page = page_for(bureau, session, page_id).page
         try:
             if kind == "scan":
-                made, place = f"{page.source}-{page.index_in_file}", picture_of_scan(bureau, page, Edge.VIEW)
+                made, place = (
+                    picture_name(None, page.source, page.index_in_file),
+                    picture_of_scan(bureau, page, Edge.VIEW),
+                )
             else:
                 edge = {"page": Edge.VIEW, "large": Edge.LARGE}.get(kind, Edge.THUMBNAIL)
-                made, place = _made_from(page), picture_of_page(bureau, page, edge)
+                made, place = page.picture, picture_of_page(bureau, page, edge)
         except Refusal as refusal:
             return Response(f"{refusal.sentence}\n", 404, media_type="text/plain")
         return _sent(place, is_kept=version == made)
@@ -115,11 +118,6 @@ def page_for(bureau: Bureau, session: Session, page_id: str) -> PageLook:
     if look is None or not may_see(session, look.order.customer):
         raise NotThere
     return look
-
-
-def _made_from(page: Page) -> str:
-    """As the ledger's `PageSquare.picture`."""
-    return f"{page.prepared or page.source}-{page.index_in_file}"
 
 
 def _sent(place: Path, *, is_kept: bool) -> Response:

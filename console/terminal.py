@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -275,11 +275,7 @@ def order_list(as_json: Json = False) -> None:
     """All work orders, newest first."""
     with _bureau() as bureau:
         orders = [answers.order_line(order) for order in bureau.ledger.orders()]
-        if as_json:
-            _print_json(orders)
-        else:
-            columns = ("number", "customer", "profile", "status", "priority", "due")
-            _print_table(columns, [[order[name] or "" for name in columns] for order in orders])
+    _print_lines(("number", "customer", "profile", "status", "priority", "due"), orders, as_json)
 
 
 @order_app.command("show")
@@ -335,12 +331,8 @@ def order_history(
             _write_whole(premis_file, premis_xml(bureau.ledger, order))
         if csv_file is not None or premis_file is not None:
             return
-        if as_json:
-            _print_json([answers.history_line(line) for line in history_lines(bureau.ledger, order.id)])
-        else:
-            columns = ("line", "at", "subject", "kind", "who", "outcome")
-            lines = [answers.history_line(line) for line in history_lines(bureau.ledger, order.id)]
-            _print_table(columns, [[str(line[name] or "") for name in columns] for line in lines])
+        lines = [answers.history_line(line) for line in history_lines(bureau.ledger, order.id)]
+    _print_lines(("line", "at", "subject", "kind", "who", "outcome"), lines, as_json)
 
 
 @app.command()
@@ -634,11 +626,7 @@ def qc_list(
     with _bureau() as bureau:
         found = bureau.ledger.lots_under_way(limit=None) if order is None else bureau.ledger.lots_of(order)
     lots = [answers.lot_line(lot) for lot in found]
-    if as_json:
-        _print_json(lots)
-    else:
-        columns = ("lot", "order", "batch", "state", "pages", "sample", "looked", "awaited")
-        _print_table(columns, [[str(lot[name]) for name in columns] for lot in lots])
+    _print_lines(("lot", "order", "batch", "state", "pages", "sample", "looked", "awaited"), lots, as_json)
 
 
 @qc_app.command("show")
@@ -1010,11 +998,7 @@ def user_list(as_json: Json = False) -> None:
     """Everybody who may or might sign in."""
     with _bureau() as bureau:
         users = [answers.user_line(user) for user in bureau.ledger.users()]
-    if as_json:
-        _print_json(users)
-    else:
-        columns = ("name", "role", "customer", "disabled", "issuer")
-        _print_table(columns, [[str(user[name] or "") for name in columns] for user in users])
+    _print_lines(("name", "role", "customer", "disabled", "issuer"), users, as_json)
 
 
 @user_app.command("disable")
@@ -1056,11 +1040,7 @@ def token_list(as_json: Json = False) -> None:
     """All tokens, also those that are over."""
     with _bureau() as bureau:
         lines = [answers.token_line(token) for token in bureau.ledger.tokens()]
-    if as_json:
-        _print_json(lines)
-    else:
-        columns = ("id", "user", "role", "customer", "title", "until", "state")
-        _print_table(columns, [[str(line[name] or "") for name in columns] for line in lines])
+    _print_lines(("id", "user", "role", "customer", "title", "until", "state"), lines, as_json)
 
 
 @token_app.command("revoke")
@@ -1108,11 +1088,7 @@ def link_list(number: Annotated[str, typer.Argument(metavar="ORDER")], as_json: 
         if order is None:
             raise UnknownOrder(number)
         links = [answers.link_line(link) for link in bureau.ledger.links_of(order.id)]
-    if as_json:
-        _print_json(links)
-    else:
-        columns = ("id", "delivery", "file", "made_by", "until", "first_used", "stands")
-        _print_table(columns, [[str(link[name] or "") for name in columns] for link in links])
+    _print_lines(("id", "delivery", "file", "made_by", "until", "first_used", "stands"), links, as_json)
 
 
 @link_app.command("revoke")
@@ -1325,6 +1301,15 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(_safe(cell) for cell in row))
     out.print(table)
+
+
+def _print_lines(columns: Sequence[str], lines: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """A list as it is asked for: all that is known of each line as JSON, or some columns of it as a table."""
+    if as_json:
+        _print_json(lines)
+        return
+    cells = [[line[name] for name in columns] for line in lines]
+    _print_table(columns, [["" if cell is None or cell is False else str(cell) for cell in row] for row in cells])
 
 
 def _print_json(answer: object) -> None:

@@ -331,6 +331,11 @@ class Page:
     mean_confidence: float | None = None
 
     @property
+    def picture(self) -> str:
+        """What its picture is made from: another name, another picture."""
+        return picture_name(self.prepared, self.source, self.index_in_file)
+
+    @property
     def dpi(self) -> float:
         """Resolution of the prepared page."""
         return _number(self.readings, "page.dpi")
@@ -345,6 +350,11 @@ class Page:
         """Those of the prepared page or of its scan, whichever has more."""
         scan = _number(self.readings, "read.width_px") * _number(self.readings, "read.height_px")
         return max(scan, float(self.size_px[0] * self.size_px[1])) / 1e6
+
+
+def picture_name(prepared: str | None, source: str, index_in_file: int) -> str:
+    """The digest of the page as prepared, or while it is not of its file, and which image of the file it is."""
+    return f"{prepared or source}-{index_in_file}"
 
 
 def _number(readings: Readings, name: str) -> float:

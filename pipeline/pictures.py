@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
-from pipeline.model import Page
+from pipeline.model import Page, picture_name
 from pipeline.page_work import SmallPictureJob, write_small_picture
 
 TIMEOUT_S = 60.0  # somebody waits before a screen; a page that takes longer is shown without a picture
@@ -29,7 +29,7 @@ def picture_of_scan(bureau: Bureau, page: Page, edge: Edge) -> Path:
     Raises:
         Refusal: it cannot be read.
     """
-    place = _place(bureau, f"{page.source}-{page.index_in_file}", edge)
+    place = _place(bureau, picture_name(None, page.source, page.index_in_file), edge)
     if place.is_file():
         return place
     read = bureau.profile_of(bureau.ledger.order_by_id(page.order_id)).read

@@ -32,6 +32,7 @@ from pipeline.model import (
     TaskId,
     TaskState,
     WorkOrder,
+    picture_name,
 )
 
 ORDERS_A_SCREEN = 50
@@ -273,7 +274,6 @@ class Lookups(Standing):
 
     def page_squares(self, batch_id: BatchId, *, after: int = 0) -> list[PageSquare]:
         """Pages of a batch in their order: all of the places of one screen, which come after the place `after`."""
-        picture = case((t.pages.c.prepared.is_(None), t.pages.c.source), else_=t.pages.c.prepared)
         with self.read() as c:
             rows = c.execute(
                 select(
@@ -281,7 +281,8 @@ class Lookups(Standing):
                     t.pages.c.sequence,
                     t.pages.c.revision,
                     t.pages.c.index_in_file,
-                    picture.label("picture"),
+                    t.pages.c.prepared,
+                    t.pages.c.source,
                     _state().label("state"),
                 )
                 .join_from(t.pages, t.billables, t.billables.c.page_id == t.pages.c.id, isouter=True)
@@ -298,7 +299,7 @@ class Lookups(Standing):
                     sequence=row.sequence,
                     revision=row.revision,
                     state=row.state,
-                    picture=f"{row.picture}-{row.index_in_file}",
+                    picture=picture_name(row.prepared, row.source, row.index_in_file),
                 )
                 for row in rows
             ]

@@ -16,7 +16,7 @@ from pipeline.ledger.inspections import QUALITY_DEFECT, kept_pages
 from pipeline.ledger.reports import moment, page_from
 from pipeline.ledger.standing import Standing
 from pipeline.ledger.tallies import PAGE
-from pipeline.model import PAGE_TASKS, BatchId, Inspection, LotState, Page, PageId, TaskId, TaskState
+from pipeline.model import PAGE_TASKS, BatchId, Inspection, LotState, Page, PageId, TaskId, TaskState, picture_name
 
 LOTS_A_SCREEN = 50
 LOT_PAGES_A_SCREEN = 500
@@ -351,10 +351,9 @@ def _pages(
         t.tasks.c.kind.in_(tuple(PAGE_TASKS)),
         t.tasks.c.state.not_in((TaskState.DONE, TaskState.DROPPED)),
     )
-    picture = case((t.pages.c.prepared.is_(None), t.pages.c.source), else_=t.pages.c.prepared)
     rows = c.execute(
         select(t.lot_pages, t.pages.c.sequence, t.pages.c.revision, t.pages.c.file, t.pages.c.index_in_file)
-        .add_columns(picture.label("picture"), t.tasks.c.id.label("task_id"), t.tasks.c.code)
+        .add_columns(t.pages.c.prepared, t.pages.c.source, t.tasks.c.id.label("task_id"), t.tasks.c.code)
         .join(t.pages, t.pages.c.id == t.lot_pages.c.page_id)
         .join(t.tasks, task, isouter=True)
         .where(t.lot_pages.c.batch_id == number, t.pages.c.excluded.is_(None), *which)
@@ -367,7 +366,7 @@ def _pages(
             sequence=row.sequence,
             revision=row.revision,
             file=row.file,
-            picture=f"{row.picture}-{row.index_in_file}",
+            picture=picture_name(row.prepared, row.source, row.index_in_file),
             operator=row.operator,
             verdict=None if row.verdict is None else Verdict(row.verdict),
             defect=None if row.defect is None else Defect(row.defect),

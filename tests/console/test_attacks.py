@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Page as Screen
-from playwright.sync_api import sync_playwright
 from sqlalchemy import text
 
 from console.signing_in import SESSION_COOKIE
@@ -26,14 +24,13 @@ from pipeline.document_work import BagJob, write_bag
 from pipeline.model import BatchId, PlannedDocument, ReceivedPage, TaskKind, WorkOrder
 from pipeline.packaging import document_file_name, package_folder
 from stages.page_image import Box, Line, TextLayer, Word
+from tests.browser import chromium
 from tests.console.served import served
 from tests.console.test_orders import bureau
 from tests.console.test_signing_in import PASSWORD, form_token, sign_in
 from tests.pipeline.by_hand import CHARGE, finish, open_order
 
 __all__ = ["bureau"]  # the fixture
-CHROMIUM = "/usr/bin/chromium"
-needs_chromium = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium on this machine")
 # shown to whoever asks: the way in, and what has a key of its own
 OPEN_TO_ALL = ("/sign-in", "/links/", "/healthz", "/metrics")
 TOO_MANY = "Too many wrong passwords"
@@ -210,12 +207,10 @@ def addresses_on(screen: Screen) -> set[str]:
     return {one for one in shown if not re.search(r"\.(pdf|csv|xml|zip|webp)($|\?)|/files/|/picture$", one)}
 
 
-@needs_chromium
 def test_script_in_any_text_from_outside_is_shown_and_never_runs(bureau: Bureau) -> None:
     order = delivered(bureau, word=SCRIPT)
     assert order.customer == SCRIPT, "the ledger keeps what came"
-    with served(bureau) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with served(bureau) as client, chromium() as browser:
         # without the policy that would stop a script: what is left is that it was never let in as one
         screen = browser.new_context(base_url=str(client.base_url), bypass_csp=True).new_page()
         dialogs: list[str] = []
@@ -240,7 +235,6 @@ def test_script_in_any_text_from_outside_is_shown_and_never_runs(bureau: Bureau)
             assert screen.locator(foreign).count() == 0, place
             assert screen.evaluate("window.hacked") is None, place
             waiting += [one for one in addresses_on(screen) if one.startswith(base)]
-        browser.close()
     assert dialogs == []
     screens = {re.sub(r"[0-9]+", "1", urlsplit(place).path) for place in seen}
     assert {

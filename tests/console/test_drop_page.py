@@ -7,13 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 
 from pipeline.bureau import Bureau
 from pipeline.model import OrderStatus
+from tests.browser import chromium
 from tests.console.served import served
 from tests.console.test_orders import bureau, kinds_of, text_of
-from tests.console.test_pages import CHROMIUM
 from tests.console.test_signing_in import PASSWORD, form_token, sign_in
 from tests.pipeline.test_uploads import begin, left_in_inbox, opened, take_in
 from tests.whole.home import wait_until
@@ -124,14 +123,11 @@ def test_a_closed_order_takes_no_batch_from_the_browser(bureau: Bureau) -> None:
 
 @pytest.mark.tool
 def test_an_operator_sends_files_with_a_real_browser(bureau: Bureau, tmp_path: Path) -> None:
-    if not Path(CHROMIUM).exists():
-        pytest.skip("there is no Chromium on this machine")
     order = opened(bureau)
     files = {"Grundbuch Ä 1.pdf": b"one", 'quoted " 2.pdf': b"two"}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    with served(bureau) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with served(bureau) as client, chromium() as browser:
         page = browser.new_page(base_url=str(client.base_url))
         page.goto("/sign-in")
         page.get_by_label("Name").fill("lee")
@@ -142,7 +138,6 @@ def test_an_operator_sends_files_with_a_real_browser(bureau: Bureau, tmp_path: P
         page.get_by_label("Scans").set_input_files([tmp_path / name for name in files])
         page.get_by_role("button", name="Send it").click()
         page.wait_for_url("**/orders/WO-1")
-        browser.close()
     take_in(bureau)
     [batch] = bureau.ledger.batches_of(order.id)
     assert batch.name == "Schachtel 7"

@@ -6,11 +6,9 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from console.pages import KEPT
 from pipeline.bureau import Bureau
@@ -28,7 +26,6 @@ from tests.pipeline.by_hand import open_order, receive, run_hint, work_off
 from tests.whole.home import Home, drop_small_pages
 
 __all__ = ["bureau"]  # the fixture
-CHROMIUM = "/usr/bin/chromium"
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +159,8 @@ def test_pages_and_pictures_of_others_are_not_there(worked_off: Bureau) -> None:
 
 
 @pytest.mark.tool
-@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium on this machine")
 def test_pages_are_turned_by_the_arrow_keys(worked_off: Bureau) -> None:
-    with served(worked_off) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with served(worked_off) as client, chromium() as browser:
         screen = browser.new_page(base_url=str(client.base_url))
         faults: list[str] = []
         screen.on("pageerror", lambda error: faults.append(str(error)))
@@ -181,7 +176,6 @@ def test_pages_are_turned_by_the_arrow_keys(worked_off: Bureau) -> None:
             screen.keyboard.press(key)
             screen.wait_for_selector(f"h1:has-text('{heading}')")
         screen.wait_for_function("[...document.images].every(image => image.naturalWidth > 0)")
-        browser.close()
     assert not faults
 
 

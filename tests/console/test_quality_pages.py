@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 
 from pipeline.bureau import Bureau
 from pipeline.defects import Defect, Verdict
@@ -19,10 +18,10 @@ from pipeline.model import BatchId, Inspection, LotState, WorkOrder
 from pipeline.review import CannotDecide, Decision, decide, decisions
 from pipeline.sampling import drawn, page_ids_in
 from pipeline.settings import Settings
+from tests.browser import chromium
 from tests.conftest import ROOT
 from tests.console.served import served
 from tests.console.test_orders import BOTH, CHEAP_HASH, NAMES, bureau, text_of
-from tests.console.test_pages import CHROMIUM
 from tests.console.test_signing_in import PASSWORD, form_token, sign_in
 from tests.pipeline.by_hand import open_order, receive, work_off
 from tests.whole.home import Home, drop_small_pages
@@ -201,7 +200,6 @@ def test_nothing_is_read_through_a_link_or_from_what_is_no_file(tmp_path: Path) 
 
 @pytest.mark.whole
 @pytest.mark.tool
-@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium on this machine")
 def test_pages_are_looked_at_with_keys_and_a_bad_one_is_scanned_again_before_delivery(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
     profile = tmp_path / "profiles" / "records-bitonal.toml"
@@ -230,8 +228,7 @@ def test_pages_are_looked_at_with_keys_and_a_bad_one_is_scanned_again_before_del
         assert lot is not None
         return lot.state
 
-    with served(made) as client, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with served(made) as client, chromium() as browser:
         screen = browser.new_page(base_url=str(client.base_url))
         faults: list[str] = []
         screen.on("pageerror", lambda error: faults.append(str(error)))
@@ -264,7 +261,6 @@ def test_pages_are_looked_at_with_keys_and_a_bad_one_is_scanned_again_before_del
         looked(2)
         screen.keyboard.press("a")
         screen.wait_for_selector("text=waits for a decision")
-        browser.close()
     assert not faults
     assert lot_now() is LotState.FULL
     holds = {hold["code"]: hold for hold in home.ask("held", "list")}

@@ -20,7 +20,6 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, OctKey, RSAKey
-from playwright.sync_api import sync_playwright
 from pydantic import ValidationError
 
 from pipeline import people
@@ -28,6 +27,7 @@ from pipeline.bureau import Bureau
 from pipeline.ledger import NoPassword
 from pipeline.model import Role, User
 from pipeline.settings import Settings
+from tests.browser import chromium
 from tests.conftest import ROOT
 from tests.console.served import served
 from tests.console.test_orders import text_of
@@ -35,7 +35,6 @@ from tests.console.test_signing_in import PASSWORD, form_token, sign_in, told
 from tests.servers import free_port
 
 NPM = ROOT / ".tools" / "npm"
-CHROMIUM = "/usr/bin/chromium"
 SECRET = "a secret of the tests: with signs/that+need%care"
 PEOPLE = {
     "1001": {"preferred_username": "lee", "platen_role": ["everybody", "scanners"]},
@@ -189,11 +188,9 @@ def test_an_answer_that_was_not_asked_for_or_was_used_opens_nothing(house: tuple
     assert "platen_session" not in client.cookies
 
 
-@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="there is no Chromium on this machine")
 def test_a_browser_signs_in_and_out_through_both_houses(house: tuple[Bureau, httpx.Client]) -> None:
     _, client = house
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         screen = browser.new_page(base_url=str(client.base_url))
         screen.goto("/sign-in")
         screen.click("text=Sign in with State ID")
@@ -202,7 +199,6 @@ def test_a_browser_signs_in_and_out_through_both_houses(house: tuple[Bureau, htt
         screen.wait_for_selector("h1:has-text('Floor')")
         screen.click("text=Sign out")
         screen.wait_for_url("**/session/end**")
-        browser.close()
     assert client.get("/").headers["location"] == "/sign-in"
 
 
