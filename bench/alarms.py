@@ -1,10 +1,12 @@
-"""How often ordinary pages raise an alarm about their scan, and how surely a sheet that was fed twice does.
+"""How often ordinary pages raise an alarm about their scan, how surely a sheet fed twice does, and how soon all come.
 
-    python -m bench alarms             false alarms by kind, and sheets told from their like; about 2 CPU minutes
+    python -m bench alarms             false alarms by kind, sheets told from their like, seconds from drop to alarm;
+                                       about 3 CPU minutes
 
 The real scans and the pages drawn for the demonstration stand for ordinary ones: the demonstration has skewed and
 speckled pages, and no fault of a scanner. Sheets fed twice are drawn, and scanned twice with other skew, dirt and
 grain; their likes are other sheets of the same kind. Recognition is left out: its alarm is a limit on the confidence.
+The alarms of a batch with every fault are waited for on a floor of two workers that was started after the drop.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import itertools
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,7 @@ from fixtures import pages
 from fixtures.demo import write_demo_orders
 from fixtures.scanner import scanned
 from pipeline.alarms import prepared_alarms
+from pipeline.model import AlarmKind
 from pipeline.page_work import PrepareJob, prepare_file
 from pipeline.profile import AlarmRules, load_profile
 from stages.blank import Settings as BlankSettings
@@ -35,6 +39,8 @@ from stages.page_image import Reading
 from stages.read import Settings as ReadSettings
 from stages.read import is_supported, page_count, page_megapixels
 from stages.same_sheet import is_same_sheet
+from tests.whole.faults import alarmed_pages, drop_faulty_pages
+from tests.whole.home import Home
 
 PROFILE = Path("profiles/records-bitonal.toml")
 FOLDERS = ("barcodes", "binarise", "borders-holes", "ocr-truth", "pdf", "skew")
@@ -44,6 +50,8 @@ LEAST_MEGAPIXELS = 0.3  # cut-outs and single lines
 KINDS = ("letter", "form", "ruled_table", "typescript", "drawing")
 SHEETS_A_KIND = 4
 DPI = 200.0
+FAULTY_BATCH = 40
+LOOK_S = 0.2
 
 
 def run() -> None:
@@ -70,6 +78,29 @@ def run() -> None:
         print(f"Left out: the real scans are not beside the project ({REAL_SCANS}).")
     print_table(
         ("sheets", "fed twice", "found", "other sheets", "taken for one"), [_told_apart(kind) for kind in KINDS]
+    )
+    _waited_for()
+
+
+def _waited_for() -> None:
+    """A batch with a page of each fault, from its drop to each alarm."""
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Home(Path(scratch) / "home")
+        home.platen("init")
+        home.platen("order", "open", "--customer", "C", "--profile", PROFILE.stem, "--number", "WO-1")
+        begin = time.monotonic()
+        drop_faulty_pages(home.folder / "inbox" / "WO-1" / "box", FAULTY_BATCH)
+        floor = home.start()
+        told_s: dict[AlarmKind, float] = {}
+        pages: dict[AlarmKind, set[int]] = {}
+        while floor.poll() is None:
+            pages = alarmed_pages(home)
+            for kind in pages:
+                told_s.setdefault(kind, time.monotonic() - begin)
+            time.sleep(LOOK_S)
+    print_table(
+        ("alarm", "its pages", "s after the drop"),
+        [(kind.value, len(pages[kind]), f"{seconds:.1f}") for kind, seconds in told_s.items()],
     )
 
 

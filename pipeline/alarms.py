@@ -6,10 +6,11 @@ makes one alarm of all pages of a scanner that show the same.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.model import AlarmKind, Page, PageAlarm, PageId, Readings
-from pipeline.profile import AlarmRules, DocumentRules
+from pipeline.model import AlarmKind, Page, PageAlarm, Readings
+from pipeline.profile import AlarmRules
 from stages.errors import (
     CutEdge,
     Illegible,
@@ -22,7 +23,8 @@ from stages.errors import (
 )
 from stages.same_sheet import is_same_sheet
 
-SAME_WITHIN_PAGES = 8  # sheets fed again after a jam lie that near
+SAME_WITHIN_SIDES = 8  # sheets fed again after a jam lie that near
+MOST_LOOKS = 3  # at pages beside one, a tenth of a second each: a box of one form has thousands alike
 FEW_WORDS = 10  # a stamp and a date say nothing about the scanner
 _HELD_AS: Mapping[str, AlarmKind] = {
     SkewTooLarge.code: AlarmKind.SKEW,
@@ -84,59 +86,60 @@ def held_alarms(refusal: Refusal) -> list[PageAlarm]:
     return [] if kind is None else [PageAlarm(kind=kind, what="held")]
 
 
-def batch_alarms(
-    pages: Sequence[Page],
+def reach_of(rules: AlarmRules) -> int:
+    """How many sides before and after a page tell something of it."""
+    return max(rules.most_blank_in_a_row, SAME_WITHIN_SIDES if rules.same_twice else 0)
+
+
+def alarms_beside(
+    page: Page,
+    beside: Sequence[Page],
+    copies: Sequence[Page],
     rules: AlarmRules,
-    documents: DocumentRules,
     *,
     is_same: Callable[[Page, Page], bool],
-) -> dict[PageId, list[PageAlarm]]:
-    """What is the matter with the pages of a batch side by side, given in their order.
+) -> list[tuple[Page, PageAlarm]]:
+    """What is the matter with a page and those beside it, each given with its page, once the page has been prepared.
 
-    `is_same` looks closely at two pages whose maps of ink agree.
+    `beside` are the prepared pages of its batch at most `reach_of(rules)` sides before and after it, and `copies` such
+    as were made from the same page of the same file; neither holds the page itself. Pages are prepared in any order:
+    whichever of a run or a pair is the last one finds the others there. `is_same` looks closely at two pages whose
+    maps of ink agree.
     """
-    seen = [page for page in pages if page.excluded is None and page.prepared is not None]
-    alarms = _blank_runs(seen, rules.most_blank_in_a_row, duplex=documents.duplex)
-    if rules.same_twice:
-        for page, what in _twice(seen, is_same):
-            alarms.setdefault(page.id, []).append(PageAlarm(kind=AlarmKind.SAME_TWICE, what=what))
-    return alarms
+    if page.readings.get("blank.verdict") == "blank":
+        return _blank_run(page, beside, rules.most_blank_in_a_row)
+    if not rules.same_twice or _looks_like_others(page):
+        return []
+    if copies:
+        return [_twice(page, copy, "the same file as") for copy in copies]
+    near = sorted(beside, key=lambda other: abs(other.sequence - page.sequence))
+    maps_agree = (
+        other
+        for other in near
+        if abs(other.sequence - page.sequence) <= SAME_WITHIN_SIDES
+        and not _looks_like_others(other)
+        and is_same_sheet(page.readings.get("blank.ink_map"), other.readings.get("blank.ink_map"))
+    )
+    looked_at = itertools.islice(maps_agree, MOST_LOOKS)
+    return [_twice(page, other, "looks the same as") for other in looked_at if is_same(page, other)][:1]
 
 
-def _blank_runs(pages: Sequence[Page], most: int, *, duplex: bool) -> dict[PageId, list[PageAlarm]]:
-    """Runs of sure blanks that are longer than `most`; a sheet scanned on both sides is blank when both are."""
-    runs: list[list[Page]] = [[]]
-    step = 2 if duplex else 1
-    for at in range(0, len(pages), step):
-        sheet = pages[at : at + step]
-        if all(page.readings.get("blank.verdict") == "blank" for page in sheet):
-            runs[-1] += sheet
-        else:
-            runs.append([])
-    return {
-        page.id: [PageAlarm(kind=AlarmKind.BLANK_RUN, what=f"one of {len(run)} blank sides in a row")]
-        for run in runs
-        if len(run) > most
-        for page in run
-    }
+def _blank_run(page: Page, beside: Sequence[Page], most: int) -> list[tuple[Page, PageAlarm]]:
+    """The run of sure blanks that a blank page is in, where it is longer than `most`."""
+    blanks = {one.sequence: one for one in (*beside, page) if one.readings.get("blank.verdict") == "blank"}
+    first = last = page.sequence
+    while first - 1 in blanks:
+        first -= 1
+    while last + 1 in blanks:
+        last += 1
+    run = [blanks[sequence] for sequence in range(first, last + 1)]
+    what = f"one of {most + 1} blank sides in a row, or more"
+    return [(side, PageAlarm(kind=AlarmKind.BLANK_RUN, what=what)) for side in run] if len(run) > most else []
 
 
-def _twice(pages: Sequence[Page], is_same: Callable[[Page, Page], bool]) -> list[tuple[Page, str]]:
-    """Each page that is the same file as one before it, or shows the same sheet as one shortly before it, and which."""
-    files: dict[tuple[str, int], Page] = {}
-    twice = []
-    telling = [page for page in pages if not _looks_like_others(page)]
-    for at, page in enumerate(telling):
-        same_file = files.setdefault((page.source, page.index_in_file), page)
-        if same_file is not page:
-            twice.append((page, f"the same file as page {same_file.sequence}"))
-            continue
-        for earlier in telling[max(0, at - SAME_WITHIN_PAGES) : at]:
-            maps = (one.readings.get("blank.ink_map") for one in (page, earlier))
-            if is_same_sheet(*maps) and is_same(page, earlier):
-                twice.append((page, f"looks the same as page {earlier.sequence}"))
-                break
-    return twice
+def _twice(page: Page, other: Page, how: str) -> tuple[Page, PageAlarm]:
+    first, again = sorted((page, other), key=lambda one: one.sequence)
+    return again, PageAlarm(kind=AlarmKind.SAME_TWICE, what=f"{how} page {first.sequence}")
 
 
 def _looks_like_others(page: Page) -> bool:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from pipeline.alarms import batch_alarms, scanner_of
-from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.model import BatchId, Exclusion, Page, PageId, PlannedDocument, Task
-from pipeline.page_work import same_print
 from pipeline.profile import DocumentRules
 from stages.bleed_through import proved_blank
 from stages.errors import Refusal
 
-log = logging.getLogger(__name__)
-
-MOST_LOOKS = 50  # at pairs of pages of one batch, some tenths of a second each: a box of one form has thousands alike
 MOST_DOUBTS_TOLD = 3  # a sentence is to be read; the places of all stand in the pages' readings
 
 
@@ -155,7 +147,6 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
     doubts = parting_doubts(received, profile.documents, proven_blank=proven)
     if doubts and PartingInDoubt.code not in waived:
         raise PartingInDoubt(doubts)
-    alarms = batch_alarms(pages, profile.alarms, profile.documents, is_same=_looker(bureau))
     documents, exclusions = planned_documents(received, profile.documents, batch_name=batch.name, proven_blank=proven)
     bureau.ledger.record_assembled(
         task,
@@ -165,28 +156,7 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
         who=who,
         reads_text=profile.reads_text(order.services),
         inspection=profile.qc.inspection,
-        alarms=[(page.id, scanner_of(page.readings), found) for page in pages if (found := alarms.get(page.id))],
     )
-
-
-def _looker(bureau: Bureau) -> Callable[[Page, Page], bool]:
-    """Looks closely at pairs of pages, at not too many of a batch; what cannot be compared is not the same."""
-    looks = count(1)
-
-    def is_same(one: Page, other: Page) -> bool:
-        if one.prepared is None or other.prepared is None or next(looks) > MOST_LOOKS:
-            return False
-        try:
-            with bureau.store.local([one.prepared, other.prepared]) as files:
-                return bureau.sandbox.call(
-                    "Comparing two pages", same_print, files[one.prepared], one.dpi, files[other.prepared], other.dpi,
-                    needs_bytes=bytes_for_page(one.megapixels + other.megapixels),
-                )  # fmt: skip
-        except Refusal as refusal:
-            log.info("pages %d and %d were not compared: %s", one.id, other.id, refusal.code)
-            return False
-
-    return is_same
 
 
 @dataclass(frozen=True, slots=True)

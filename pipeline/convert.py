@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import partial
 
-from pipeline.alarms import prepared_alarms, recognized_alarms, scanner_of
+from pipeline.alarms import alarms_beside, prepared_alarms, reach_of, recognized_alarms, scanner_of
 from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.measures import STAGE_SECONDS
-from pipeline.model import Exclusion, PageId, Task
-from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file
-from stages.errors import RescanDoubtful
+from pipeline.model import Exclusion, Page, PageId, Task
+from pipeline.page_work import PrepareJob, RecognizeJob, prepare_file, recognize_file, same_print
+from pipeline.profile import AlarmRules
+from stages.errors import Refusal, RescanDoubtful
+
+log = logging.getLogger(__name__)
 
 
 def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -44,6 +49,7 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
         scanner=scanner_of(prepared.readings),
         alarms=prepared_alarms(prepared.readings, profile.alarms),
     )
+    _look_beside(bureau, page.id, profile.alarms)
 
 
 def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -77,6 +83,37 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
         scanner=scanner_of(page.readings),
         alarms=recognized_alarms(recognized.readings, profile.alarms),
     )
+
+
+def _look_beside(bureau: Bureau, page_id: PageId, rules: AlarmRules) -> None:
+    """Raise the alarms that a page and those beside it raise together.
+
+    The page has been recorded before: of two that are prepared at the same time, the later one finds the earlier. An
+    alarm stops nothing, and nor does a fault in telling it.
+    """
+    try:
+        page = bureau.ledger.page(page_id)
+        beside = bureau.ledger.pages_beside(page, reach=reach_of(rules))
+        copies = bureau.ledger.copies_of(page)
+        found = alarms_beside(page, beside, copies, rules, is_same=partial(_is_same, bureau))
+        if found:
+            bureau.ledger.note_alarms([(one, scanner_of(one.readings), alarm) for one, alarm in found])
+    except Exception:
+        log.exception("page %d was not looked at beside others", page_id)
+
+
+def _is_same(bureau: Bureau, one: Page, other: Page) -> bool:
+    """Look closely at two prepared pages; what cannot be compared is not the same."""
+    assert one.prepared is not None and other.prepared is not None
+    try:
+        with bureau.store.local([one.prepared, other.prepared]) as files:
+            return bureau.sandbox.call(
+                "Comparing two pages", same_print, files[one.prepared], one.dpi, files[other.prepared], other.dpi,
+                needs_bytes=bytes_for_page(one.megapixels + other.megapixels),
+            )  # fmt: skip
+    except Refusal as refusal:
+        log.info("pages %d and %d were not compared: %s", one.id, other.id, refusal.code)
+        return False
 
 
 def _measured(bureau: Bureau, stage_s: Mapping[str, float]) -> None:

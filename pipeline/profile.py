@@ -223,7 +223,7 @@ class AlarmRules(_Rules):
     min_confidence: float = Field(0.6, ge=0, le=1, description="mean confidence of a page's words")
     doubtful_size: bool = True
     streaks: bool = True
-    most_blank_in_a_row: int = Field(4, ge=1, description="sides; with duplex those of wholly blank sheets count")
+    most_blank_in_a_row: int = Field(4, ge=1, description="surely blank sides")
     same_twice: bool = True
 
 

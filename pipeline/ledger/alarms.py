@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, null, select, update
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import Reports, moment
 from pipeline.ledger.standing import alarm_is_open
 from pipeline.ledger.tallies import PAGE
 from pipeline.ledger.work import add_event, insert_if_new
-from pipeline.model import AlarmKind, Exclusion, PageAlarm, PageId
+from pipeline.model import AlarmKind, Exclusion, Page, PageAlarm, PageId
 
 FOLDED_AT_ONCE = 2_000  # pages; a feeder must not keep the write lock for seconds
 PAGES_SHOWN = 12  # of an alarm: enough to look at, and to find the sheets by
@@ -113,6 +113,26 @@ class Alarms(Reports):
                     _add(c, alarm_id, newer)
             return len(rows)
 
+    def pages_beside(self, page: Page, *, reach: int) -> list[Page]:
+        """The prepared pages of its batch that lie at most `reach` sides before or after it, in their order."""
+        sequence = t.pages.c.sequence
+        return self._pages(_is_beside(page) & sequence.between(page.sequence - reach, page.sequence + reach))
+
+    def copies_of(self, page: Page) -> list[Page]:
+        """The first prepared page before it made from the same page of the same file of its batch, and the next after.
+
+        Whichever copies there are and in whatever order they are prepared, each but the first has this told once.
+        """
+        same = _is_beside(page) & (t.pages.c.source == page.source) & (t.pages.c.index_in_file == page.index_in_file)
+        before = self._pages(same & (t.pages.c.sequence < page.sequence), limit=1)
+        return before + self._pages(same & (t.pages.c.sequence > page.sequence), limit=1)
+
+    def note_alarms(self, found: Sequence[tuple[Page, str, PageAlarm]]) -> None:
+        """Write down what is the matter with pages that have been prepared; each is given with its scanner."""
+        with self.write() as c:
+            for page, scanner, alarm in sorted(found, key=lambda one: one[0].id):  # or two could wait for each other
+                note_page_alarms(c, page.id, scanner, [alarm])
+
     def open_alarms(self, *, limit: int | None = None) -> list[Alarm]:
         """What nobody has seen yet, what most pages show first."""
         with self.read() as c:
@@ -140,6 +160,12 @@ class Alarms(Reports):
             if row is None:
                 raise NoSuchAlarm(alarm_id)
             add_event(c, row.order_id, f"alarm {alarm_id}", "alarm seen", who, row.kind, why=said, pages=row.pages)
+
+
+def _is_beside(page: Page) -> ColumnElement[bool]:
+    """Whether it is another page of the batch, prepared and not left out."""
+    is_seen = t.pages.c.prepared.is_not(null()) & t.pages.c.excluded.is_(null())
+    return (t.pages.c.batch_id == page.batch_id) & is_seen & (t.pages.c.id != page.id)
 
 
 def note_page_alarms(c: Connection, page_id: int, scanner: str, alarms: Iterable[PageAlarm]) -> None:

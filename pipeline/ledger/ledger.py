@@ -405,12 +405,11 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
         who: str,
         reads_text: bool,
         inspection: Inspection = Inspection.NONE,
-        alarms: Sequence[tuple[PageId, str, Sequence[PageAlarm]]] = (),
     ) -> None:
         """A batch has become documents; its kept pages are read next.
 
         `seen` are the pages that the plan was made from, with what they were prepared to; `inspection` says whether
-        people look at them; `alarms` tell of some what is the matter, with their scanner.
+        people look at them.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -432,8 +431,6 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
             )
             if {PageId(row.id): row.prepared for row in now} != dict(seen):
                 raise BatchChanged(f"batch {batch_id} changed while it was assembled")
-            for page_id, scanner, found in alarms:
-                note_page_alarms(c, page_id, scanner, found)
             for page_id, reason in exclusions.items():
                 c.execute(update(t.pages).where(t.pages.c.id == page_id).values(excluded=reason))
             for sequence, planned in enumerate(documents, start=1):

@@ -170,10 +170,13 @@ class Reports(Standing):
         """The pages of a document in their order, without those that were left out."""
         return self._pages((t.pages.c.document_id == document_id) & t.pages.c.excluded.is_(None))
 
-    def _pages(self, where: Any) -> list[Page]:
+    def _pages(self, where: Any, *, limit: int | None = None) -> list[Page]:
         with self.read() as c:
             rows = c.execute(
-                select(t.pages).where(where).order_by(t.pages.c.batch_id, t.pages.c.sequence, t.pages.c.revision)
+                select(t.pages)
+                .where(where)
+                .order_by(t.pages.c.batch_id, t.pages.c.sequence, t.pages.c.revision)
+                .limit(limit)
             )
             return [page_from(row) for row in rows]
 

@@ -175,6 +175,7 @@ pages = Table(
     Column("mean_confidence", Float),
     UniqueConstraint("batch_id", "sequence", "revision"),
     Index("ix_pages_order_id", "order_id"),
+    Index("ix_pages_copies", "batch_id", "source", "index_in_file", "sequence"),
 )
 
 waivers = Table(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import random
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from PIL import Image
 
 from fixtures import pages as drawn
 from fixtures.pages import DrawnPage
 from fixtures.scanner import scanned
-from pipeline.alarms import batch_alarms, held_alarms, prepared_alarms, recognized_alarms
+from pipeline.alarms import alarms_beside, held_alarms, prepared_alarms, reach_of, recognized_alarms
+from pipeline.bureau import Bureau
 from pipeline.ledger import Ledger, NoSuchAlarm
-from pipeline.model import AlarmKind, BatchId, OrderId, Page, PageAlarm, PageId, Readings
-from pipeline.profile import AlarmRules, DocumentRules
+from pipeline.model import AlarmKind, BatchId, OrderId, Page, PageAlarm, PageId, Readings, ReceivedPage
+from pipeline.profile import AlarmRules
+from pipeline.tasks import do_task
 from stages.blank import Settings as BlankSettings
 from stages.blank import blank
 from stages.crop import Settings as CropSettings
@@ -119,9 +123,24 @@ def test_a_profile_can_do_without_each_alarm() -> None:
 
 
 def side_by_side(
-    pages: Sequence[Page], rules: AlarmRules = RULES, *, duplex: bool = False, is_same: bool = True
-) -> dict[PageId, list[PageAlarm]]:
-    return batch_alarms(pages, rules, DocumentRules(duplex=duplex), is_same=lambda *_: is_same)
+    pages: Sequence[Page],
+    rules: AlarmRules = RULES,
+    *,
+    prepared: Sequence[int] | None = None,
+    is_same: Callable[[Page, Page], bool] = lambda *_: True,
+) -> dict[int, str]:
+    """What is told of each page, by its number, when they are prepared in the order given, else in their own."""
+    by_number = {page.sequence: page for page in pages}
+    seen: list[Page] = []
+    told: dict[int, str] = {}
+    for number in prepared or by_number:
+        one = by_number[number]
+        beside = [other for other in seen if abs(other.sequence - number) <= reach_of(rules)]
+        copies = [other for other in seen if other.source == one.source]
+        for page, alarm in alarms_beside(one, beside, copies, rules, is_same=is_same):
+            told.setdefault(page.sequence, alarm.what)
+        seen = sorted([*seen, one], key=lambda page: page.sequence)
+    return told
 
 
 def test_text_that_is_hardly_read_raises_an_alarm_and_a_stamp_none() -> None:
@@ -136,27 +155,93 @@ def test_what_is_held_for_its_scan_is_an_alarm_too_and_what_is_held_for_else_is_
     assert held_alarms(LanguageMissing(["deu"])) == []
 
 
-def test_more_blank_sides_in_a_row_than_chance_raise_an_alarm() -> None:
-    verdicts = ["content", *["blank"] * 4, "content", *["blank"] * 5, "content"]
-    pages = [page(number, **{"blank.verdict": verdict}) for number, verdict in enumerate(verdicts, start=1)]
-    alarms = side_by_side(pages)
-    assert sorted(alarms) == [7, 8, 9, 10, 11]
+VERDICTS = ["content", *["blank"] * 4, "content", *["blank"] * 9, "content"]
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_more_blank_sides_in_a_row_than_chance_raise_an_alarm_in_whatever_order_they_come(seed: int | None) -> None:
+    pages = [page(number, **{"blank.verdict": verdict}) for number, verdict in enumerate(VERDICTS, start=1)]
+    order = list(range(1, len(pages) + 1))
+    if seed is not None:
+        random.Random(seed).shuffle(order)
+    assert sorted(side_by_side(pages, prepared=order)) == list(range(7, 16))
+
+
+def test_a_run_of_blanks_is_told_when_it_is_too_long_not_when_it_ends() -> None:
+    pages = [page(number, **{"blank.verdict": "blank"}) for number in range(1, 6)]
+    assert side_by_side(pages[:4]) == {}
+    assert sorted(side_by_side(pages)) == [1, 2, 3, 4, 5]
 
 
 def test_blank_backs_of_written_sheets_raise_none() -> None:
     pages = [page(number, **{"blank.verdict": "content" if number % 2 else "blank"}) for number in range(1, 21)]
-    assert side_by_side(pages, duplex=True) == {}
+    assert side_by_side(pages) == {}
 
 
-def test_the_same_file_twice_in_a_batch_raises_an_alarm_and_blank_pages_alike_do_not() -> None:
-    files = [1, 2, 1, 3, 3]
-    verdicts = ["content", "content", "content", "blank", "blank"]
+def _files(*seeds: int) -> list[bytes]:
+    """A drawn letter as a TIFF for each; 0 is an empty sheet."""
+    files = []
+    for seed in seeds:
+        sheet = drawn.letter(seed=seed, dpi=150.0) if seed else drawn.blank(dpi=150.0)
+        held = io.BytesIO()
+        Image.fromarray(sheet.pixels).save(held, format="TIFF", dpi=(150, 150))
+        files.append(held.getvalue())
+    return files
+
+
+def _prepared(bureau: Bureau, files: Sequence[bytes], order: Sequence[int]) -> Iterator[dict[int, str]]:
+    """Prepare the pages of a batch in the order given; gives the alarms told after each, by the page's number."""
+    opened = open_order(bureau.ledger, profile=bureau.profiles["records-bitonal"])
+    delivery_id, task_id = bureau.ledger.announce_delivery(
+        source="/nowhere", name="box", order_number=opened.number, moves=False, who="test"
+    )
+    task = bureau.ledger.claim_at_once(task_id, "w")
+    assert task is not None
     pages = [
-        replace(page(number, **{"blank.verdict": verdict}), source=sha(file))
-        for number, (file, verdict) in enumerate(zip(files, verdicts, strict=True), start=1)
+        ReceivedPage(file=f"{n:04}.tif", index_in_file=0, pages_in_file=1, source=bureau.store.put_bytes(file))
+        for n, file in enumerate(files, start=1)
     ]
-    alarms = side_by_side(pages)
-    assert {number: found[0].what for number, found in alarms.items()} == {3: "the same file as page 1"}
+    delivery = bureau.ledger.delivery(delivery_id)
+    batch_id = bureau.ledger.record_received(task, opened.id, delivery, "digest", pages, who="test")
+    assert batch_id is not None
+    numbers = {page.id: page.sequence for page in bureau.ledger.pages_of_batch(batch_id)}
+    sent = {}
+    for _, page_task_id, attempt in bureau.ledger.dispatch("w", len(files)):
+        page_task = bureau.ledger.claim(page_task_id, attempt, "w")
+        assert page_task is not None
+        sent[numbers[PageId(page_task.subject_id)]] = page_task
+    for number in order:
+        do_task(bureau, sent[number], owner="w")
+        bureau.ledger.fold_alarms()
+        yield {page.number: page.what for alarm in bureau.ledger.open_alarms() for page in alarm.newest}
+
+
+def test_a_file_that_is_twice_in_a_batch_is_told_as_soon_as_both_are_prepared(bureau: Bureau) -> None:
+    files = _files(1, 2, 1, 0, 0, 3, 1)
+    told = list(_prepared(bureau, files, [7, 4, 5, 1, 2, 3, 6]))
+    assert told == [
+        {}, {}, {},
+        {7: "the same file as page 1"},
+        {7: "the same file as page 1"},
+        *[{7: "the same file as page 1", 3: "the same file as page 1"}] * 2,
+    ]  # fmt: skip
+
+
+def test_a_sheet_fed_twice_is_told_as_soon_as_both_are_prepared(bureau: Bureau) -> None:
+    sheets = [drawn.letter(seed=seed, dpi=150.0) for seed in (1, 2, 1, 3)]
+    files = []
+    for n, sheet in enumerate(sheets):
+        scan = scanned(sheet, skew_deg=0.5 * n - 0.8, noise_levels=5.0, seed=n)
+        held = io.BytesIO()
+        Image.fromarray(scan.image().pixels).save(held, format="TIFF", dpi=(150, 150))
+        files.append(held.getvalue())
+    told = list(_prepared(bureau, files, [4, 3, 1, 2]))
+    assert told == [{}, {}, *[{3: "looks the same as page 1"}] * 2]
+
+
+def test_a_run_of_empty_sheets_is_told_while_others_of_the_batch_are_not_prepared(bureau: Bureau) -> None:
+    told = list(_prepared(bureau, _files(1, 0, 0, 0, 0, 0, 2), [3, 5, 2, 4, 6]))
+    assert [sorted(pages) for pages in told] == [[], [], [], [], [2, 3, 4, 5, 6]]
 
 
 def _map(sheet: DrawnPage, *, skew_deg: float, seed: int) -> str:
@@ -174,9 +259,9 @@ def test_a_sheet_fed_twice_raises_an_alarm_and_its_like_does_not(kind: str) -> N
         page(number, **{"blank.ink_map": _map(sheet, skew_deg=0.6 * number - 1.5, seed=number)})
         for number, sheet in enumerate([*sheets, sheets[1]], start=1)
     ]
-    alarms = side_by_side(pages)
-    assert {number: found[0].what for number, found in alarms.items()} == {4: "looks the same as page 2"}
-    assert side_by_side(pages, is_same=False) == {}, "who looked closely saw that they differ"
+    for order in ([1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3]):
+        assert side_by_side(pages, prepared=order) == {4: "looks the same as page 2"}
+    assert side_by_side(pages, is_same=lambda *_: False) == {}, "who looked closely saw that they differ"
 
 
 # ---- what becomes of it

@@ -6,13 +6,12 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from fixtures.pages import letter
+from pipeline.model import AlarmKind
+from tests.whole.faults import FAULTS, HARD_TO_READ, alarmed_pages, drop_faulty_pages
 from tests.whole.home import Home, drop_small_pages, wait_until
 
 pytestmark = pytest.mark.tool
@@ -30,14 +29,6 @@ def _states(home: Home) -> dict[str, int]:
     connection = sqlite3.connect(home.folder / "ledger.db", timeout=30)
     try:
         return dict(connection.execute("SELECT state, count(*) FROM tasks GROUP BY state").fetchall())
-    finally:
-        connection.close()
-
-
-def _alarms(home: Home) -> int:
-    connection = sqlite3.connect(home.folder / "ledger.db", timeout=30)
-    try:
-        return int(connection.execute("SELECT count(*) FROM alarms").fetchone()[0])
     finally:
         connection.close()
 
@@ -65,22 +56,19 @@ def test_a_floor_that_is_told_to_stop_gives_back_what_it_holds(home: Home) -> No
     assert home.ask("order", "show", "WO-1")["pages"]["billable"] == 40
 
 
-def test_an_alarm_tells_within_a_minute_of_the_drop_which_page_is_cut_off(home: Home) -> None:
-    folder = home.folder / "inbox" / "WO-1" / "_box"
-    folder.mkdir(parents=True)
-    cut = 17
-    for number in range(1, 21):
-        pixels = letter(seed=number, dpi=150.0).pixels
-        pixels = pixels[:, pixels.shape[1] // 3 :] if number == cut else pixels
-        Image.fromarray(pixels).save(folder / f"{number:04}.tif", dpi=(150, 150))
-    dropped = time.monotonic()
-    folder.rename(folder.with_name("box"))
+def test_every_kind_of_fault_of_a_batch_has_its_alarm_within_a_minute_of_the_drop(home: Home) -> None:
+    home.platen("order", "open", "--customer", "C", "--profile", "records-bitonal", "--number", "WO-2",
+                "--expect-pages", "30")  # fmt: skip
+    drop_faulty_pages(home.folder / "inbox" / "WO-2" / "box", 36)
     floor = home.start()
-    wait_until(lambda: _alarms(home), seconds=60)
-    print(f"the alarm stood {time.monotonic() - dropped:.1f} s after the drop")
-    [alarm] = home.ask("alarms", "list")
-    assert alarm["kind"] == "cut-edge"
-    assert [(page["batch"], page["page_number"]) for page in alarm["newest_pages"]] == [("box", cut)]
+    wait_until(lambda: set(alarmed_pages(home)) == set(AlarmKind) - {AlarmKind.COUNT_OFF}, seconds=60)
+    pages: dict[AlarmKind, set[int]] = {}
+    for number, kind in FAULTS.items():
+        pages.setdefault(kind, set()).add(number)
+    assert alarmed_pages(home) == {**pages, AlarmKind.HARD_TO_READ: {HARD_TO_READ}}
+    wait_until(lambda: len(home.ask("alarms", "list")) == len(AlarmKind), seconds=60)
+    [count] = [alarm for alarm in home.ask("alarms", "list") if alarm["kind"] == "count-off"]
+    assert "30 pages expected, 36 received" in count["sentence"]
     floor.send_signal(signal.SIGTERM)
     floor.wait(timeout=60)
 
