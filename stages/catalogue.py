@@ -56,7 +56,7 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("holes", 2, holes.holes, holes.Settings),
         Stage("separators", 3, separators.separators, separators.Settings),
         Stage("blank", 5, blank.blank, blank.Settings),
-        Stage("quality", 3, quality.quality, quality.Settings),
+        Stage("quality", 4, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),
         Stage("binarize", 3, binarize.binarize, binarize.Settings),
         Stage("despeckle", 3, despeckle.despeckle, despeckle.Settings),

@@ -294,7 +294,8 @@ def _standing_out(weak: Mask, flat: Flat, halves: Grey, strong_levels: Grey, *, 
     sure_px = np.bincount(numbers[sure.ravel()[inked] > 0], minlength=count)
     is_sure = sure_px > STRONG_SHARE * np.bincount(numbers, minlength=count)
     # only the rim: the middle of a wide area has nothing about it to rise from
-    rim = np.flatnonzero(cv2.subtract(small.view(np.uint8), cv2.erode(small.view(np.uint8), NEIGHBOURS)))
+    marked = small.view(np.uint8)
+    rim = np.flatnonzero(cv2.subtract(marked, cv2.erode(marked, NEIGHBOURS)).view(np.bool_))
     side = flat.grid_px(RISE_WINDOW_MM)
     about = np.asarray(cv2.blur(grid, (side, side)), dtype=np.uint8)
     least = _levels_of(RISE_UNITS * rises, grid.shape)

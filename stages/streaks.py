@@ -29,11 +29,14 @@ def streaks_mm(page: PageImage) -> list[float]:
     if turn in (90, 270):
         grey = np.asarray(cv2.transpose(grey), dtype=np.uint8)
     rows, cols = grey.shape
-    lines = round(rows / page.px(ROWS_TOGETHER_MM))
+    together = max(1, round(page.px(ROWS_TOGETHER_MM)))
+    lines = rows // together
     frame = round(page.px(FRAME_MM))
     if lines < 2 or cols <= 2 * frame:
         return []
-    strips = np.asarray(cv2.resize(grey, (cols, lines), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    # added up, in a tenth of the time that OpenCV reduces one side alone in
+    sums = grey[: lines * together].reshape(lines, together, cols).sum(axis=1, dtype=np.uint32)
+    strips = np.asarray(sums // together, dtype=np.uint8)
     window = np.ones((1, 2 * round(page.px(WIDEST_MM)) + 1), np.uint8)
     depth = cv2.morphologyEx(strips, cv2.MORPH_BLACKHAT, window)
     # a line may lie between two columns
