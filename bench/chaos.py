@@ -1,7 +1,8 @@
 """Nothing lost, nothing billed twice: 300 documents of 6 orders while processes, servers, disk and Tesseract fail.
 
-Four set-ups after an undisturbed run with the same documents: what each customer gets must be the same. BENCH_DOCUMENTS
-is how many documents there are (300 unless it is given), BENCH_SETUPS a part of the set-ups' names.
+Four set-ups after an undisturbed run with the same documents: what each customer gets must be the same. One order is
+under quality control, with two reviewers who are killed too. BENCH_DOCUMENTS is how many documents there are (300
+unless it is given), BENCH_SETUPS a part of the set-ups' names.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ORDERS = (
     ("WO-5", "normal", ("imaging", "film")),
     ("WO-6", "overnight", ("imaging",)),
 )
+INSPECTED = "WO-5"
 SETUPS = (
     ("SQLite", "embedded"),
     ("PostgreSQL", "embedded"),
@@ -66,7 +68,7 @@ def run() -> None:
     print_table(
         (
             "set-up", "minutes", "faults", "tasks handed out again", "pages billed", "documents", "packages",
-            "same as undisturbed", "verify",
+            "pages judged", "same as undisturbed", "verify",
         ),
         rows,
     )  # fmt: skip
@@ -76,7 +78,9 @@ def _jobs(documents: int) -> Iterator[Job]:
     for number, (order, priority, services) in enumerate(ORDERS):
         count = len(range(number, documents, len(ORDERS)))
         sizes = tuple(2 + (3 * document + number) % 11 for document in range(count))  # 2 to 12, 7 on average
-        yield Job(number=order, priority=priority, services=services, batches=5, documents=sizes)
+        yield Job(
+            number=order, priority=priority, services=services, batches=5, documents=sizes, inspected=order == INSPECTED
+        )
 
 
 def _result(jobs: list[Job], database: str, broker: str, *, seed: int | None) -> Result:
@@ -100,6 +104,7 @@ def _result(jobs: list[Job], database: str, broker: str, *, seed: int | None) ->
 
 def _row(name: str, jobs: list[Job], result: Result, undisturbed: Result) -> tuple[str, ...]:
     outcomes = result.outcomes.values()
+    judged = result.outcomes[INSPECTED].looked_at
     print(f"{name}: {dict(result.chaos.faults)}; done again: {dict(result.chaos.again)}")
     return (
         name,
@@ -109,6 +114,7 @@ def _row(name: str, jobs: list[Job], result: Result, undisturbed: Result) -> tup
         f"{sum(o.pages['billable'] for o in outcomes)} of {sum(job.pages for job in jobs)}",
         f"{sum(len(o.documents) for o in outcomes)} of {sum(len(job.documents) for job in jobs)}",
         f"{sum(o.packages for o in outcomes)} of {len(jobs)}",
+        f"{len(judged)}, {'each once' if set(judged) == {1} else 'NOT ONCE'}",
         "yes" if result.outcomes == undisturbed.outcomes else "NO",
         "clean" if not result.faults else f"{len(result.faults)} faults: {result.faults[0]}",
     )

@@ -19,7 +19,6 @@ from pipeline.review import CannotDecide, Decision, decide, decisions
 from pipeline.sampling import drawn, page_ids_in
 from pipeline.settings import Settings
 from tests.browser import chromium
-from tests.conftest import ROOT
 from tests.console.served import served
 from tests.console.test_orders import BOTH, CHEAP_HASH, NAMES, bureau, text_of
 from tests.console.test_signing_in import PASSWORD, form_token, sign_in
@@ -201,13 +200,10 @@ def test_nothing_is_read_through_a_link_or_from_what_is_no_file(tmp_path: Path) 
 @pytest.mark.whole
 @pytest.mark.tool
 def test_pages_are_looked_at_with_keys_and_a_bad_one_is_scanned_again_before_delivery(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
-    profile = tmp_path / "profiles" / "records-bitonal.toml"
-    profile.write_text(profile.read_text() + '\n[qc]\nplan = "percent"\npercent = 50\n')
     home = Home(tmp_path / "home")
-    home.environment["PLATEN_PROFILES"] = str(tmp_path / "profiles")
+    home.add_profile("checked", '[qc]\nplan = "percent"\npercent = 50')
     home.platen("init")
-    home.platen("order", "open", "--customer", "DPHHS", "--profile", "records-bitonal", "--number", "WO-1")
+    home.platen("order", "open", "--customer", "DPHHS", "--profile", "checked", "--number", "WO-1")
     drop_small_pages(tmp_path / "box", 3)
     (tmp_path / "box" / ".operator").write_text("lee\n")
     shutil.copytree(tmp_path / "box", home.folder / "inbox" / "WO-1" / "box")

@@ -5,14 +5,16 @@ The processes are those of `docker-compose.yml`, started again when they end, as
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,19 +26,24 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from fixtures.tools import Fault, FaultyTesseract
-from pipeline.ledger import Ledger
-from pipeline.model import OrderStatus
+from pipeline.ledger import AWAITING_INSPECTION, QUALITY_DEFECT, Ledger
+from pipeline.model import Exclusion, OrderStatus
 from stages.fonts import font
+from tests.conftest import ROOT
 from tests.disks import filled
 from tests.servers import PostgreSQL, Server
 from tests.whole.home import PLATEN, WORDS, Home
+from tests.whole.reviewer import SCANNED_BY
 
-ROOT = Path(__file__).resolve().parents[2]
 LOOK_S = 0.2
 TASK_TIMEOUT_S = 20.0  # a recogniser that hangs is stopped then; a small page takes one or two
 STOPPED_S = 18.0  # longer than a worker may be silent (15 s): its work is given to another while it still has it
 DOWN_S = (0.3, 3.0)  # how long a server is away
 FULL_S = (2.0, 6.0)  # how long the disk is full
+INSPECTED = "records-inspected"  # the profile of orders under quality control
+REVIEWERS = ("ann", "bea")  # two, who get in each other's way
+OF_REVIEWERS = (AWAITING_INSPECTION, QUALITY_DEFECT)  # holds that they decide
+BY_CHANCE = ("seed", "passed_at")  # columns of quality.csv that differ from run to run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,7 @@ class Job:
     services: tuple[str, ...]
     batches: int
     documents: tuple[int, ...]  # pages of each
+    inspected: bool = False  # under quality control; a batch called `SPOILT` fails and goes to 100 %
 
     @property
     def pages(self) -> int:
@@ -66,6 +74,8 @@ class Outcome:
     frames: list[int]
     charges: list[tuple[str, str, str]]
     packages: int
+    quality: list[dict[str, str]]  # lines of quality.csv
+    looked_at: list[int]  # how often each page that was looked at was judged
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,19 +88,19 @@ class Chaos:
 
 
 class Processes:
-    """The processes of the compose file on this machine, each started again when it ends."""
+    """The processes of the compose file on this machine, and reviewers, each started again when it ends."""
 
-    def __init__(self, home: Home, *, workers: int, with_feeder: bool) -> None:
+    def __init__(self, home: Home, *, workers: int, with_feeder: bool, reviewers: Sequence[str] = ()) -> None:
         services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         copies = {"watcher": 1, "feeder": 2 if with_feeder else 0, "worker": workers, "documents": 1}
         self._environment = home.environment
         self._folder = home.folder.parent
         self._log = (self._folder / "processes.log").open("ab")
-        self._commands = {
+        self._commands: dict[str, list[str | Path]] = {
             f"{name} {copy}": [PLATEN, *services[name]["command"][1:]]
             for name, n in copies.items()
             for copy in range(n)
-        }
+        } | {f"reviewer {name}": [sys.executable, ROOT / "tests/whole/reviewer.py", name] for name in reviewers}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stopped: dict[str, float] = {}  # until when
 
@@ -157,6 +167,7 @@ class FailingBureau:
             "PLATEN_MIN_FREE_MB": "0",  # the full disk is to be met, not avoided
             "OMP_THREAD_LIMIT": "1",
         }
+        self.home.add_profile(INSPECTED, '[qc]\nplan = "percent"\npercent = 30')
         self.home.platen("init")
         self.ledger = Ledger(database_url or f"sqlite:///{self.home.folder / 'ledger.db'}")
         self._postgresql = postgresql
@@ -170,7 +181,8 @@ class FailingBureau:
         """Open an order for each job."""
         for job in jobs:
             services = [text for service in job.services for text in ("--service", service)]
-            self.home.platen("order", "open", "--customer", "C", "--profile", "records-bitonal", "--number", job.number,
+            profile = INSPECTED if job.inspected else "records-bitonal"
+            self.home.platen("order", "open", "--customer", "C", "--profile", profile, "--number", job.number,
                              "--priority", job.priority, *services)  # fmt: skip
 
     def drop(self, job: Job) -> None:
@@ -179,6 +191,7 @@ class FailingBureau:
             folder = self.home.folder / "inbox" / job.number / f"box-{batch + 1}"
             scratch = folder.with_name(f"_{folder.name}")
             scratch.mkdir(parents=True)
+            (scratch / ".operator").write_text(SCANNED_BY)
             for number in range(batch, len(job.documents), job.batches):
                 write_document(scratch / f"{number + 1:04d}.tif", f"{job.number} {number + 1}", job.documents[number])
             scratch.rename(folder)
@@ -196,7 +209,12 @@ class FailingBureau:
         """Drop everything; let things fail every `pause_s` on average (if there is a seed) till all is delivered."""
         chaos, moments = Chaos(), random.Random(seed)
         begin = time.monotonic()
-        processes = Processes(self.home, workers=workers, with_feeder=self._broker is not None)
+        processes = Processes(
+            self.home,
+            workers=workers,
+            with_feeder=self._broker is not None,
+            reviewers=REVIEWERS if any(job.inspected for job in jobs) else (),
+        )
         try:
             processes.tend()
             for job in jobs:
@@ -230,6 +248,8 @@ class FailingBureau:
             pdf = self.home.folder / document["pdf"]
             read = subprocess.run(["pdftotext", "-raw", pdf, "-"], capture_output=True, text=True, check=True)
             texts[document["title"]] = read.stdout
+        history = self.home.ask("order", "history", number)
+        judged = Counter(line["subject"] for line in history if line["kind"] == "looked at")
         return Outcome(
             status=shown["status"],
             pages=shown["pages"],
@@ -238,6 +258,8 @@ class FailingBureau:
             frames=sorted(roll["frames"] for roll in shown["rolls"]),
             charges=sorted((c["fee_code"], c["quantity"], c["amount"]) for c in shown["charges"]),
             packages=len(list((self.home.folder / "outbox").glob(f"*/{number}/*/bagit.txt"))),
+            quality=_quality(self.home.folder / shown["package"] / "data" / "quality.csv"),
+            looked_at=sorted(judged.values()),
         )
 
     def _all_delivered(self, jobs: list[Job], to_close: list[Job], chaos: Chaos) -> bool:
@@ -245,10 +267,15 @@ class FailingBureau:
         try:
             for job in list(to_close):
                 order = self.ledger.order(job.number)
-                if order is not None and self.ledger.order_counts(order.id).received == job.pages:
+                if order is None:
+                    continue
+                pages = self.ledger.order_counts(order.id)
+                if pages.received - pages.excluded.get(Exclusion.RESCAN, 0) == job.pages:
                     self.home.platen("order", "close", job.number)
                     to_close.remove(job)
             for hold in self.ledger.holds():
+                if hold.code in OF_REVIEWERS:
+                    continue
                 chaos.again[f"held: {hold.code}"] += 1
                 self.home.platen("held", "retry", str(hold.id), "--why", "the machine failed, not the page")
             return not to_close and all(order.status is OrderStatus.DELIVERED for order in self.ledger.orders())
@@ -276,6 +303,8 @@ class FailingBureau:
             kinds["PostgreSQL stopped"] = (
                 1, lambda: _away(lambda: server.stop(signal.SIGQUIT), server.start, moments)
             )  # fmt: skip
+        if processes.named("reviewer"):
+            kinds["reviewer killed"] = (2, lambda: kill("reviewer"))
         if self.home.folder.is_mount():
             kinds["disk full"] = (1, lambda: _without_room(self.home.folder, moments.uniform(*FULL_S)))
         name = moments.choices(list(kinds), [weight for weight, _ in kinds.values()])[0]
@@ -297,6 +326,14 @@ def write_document(path: Path, name: str, pages: int) -> None:
             draw.text((90, 80 + row * 90), line, fill=0, font=font(42))
         images.append(image.convert("1"))
     images[0].save(path, save_all=True, append_images=images[1:], compression="group4", dpi=(200, 200))
+
+
+def _quality(file: Path) -> list[dict[str, str]]:
+    """What an order's package tells of its quality control, apart from chance; nothing where there was none."""
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [{name: line[name] for name in line if name not in BY_CHANCE} for line in csv.DictReader(lines)]
 
 
 def _tree(pid: int) -> list[int]:

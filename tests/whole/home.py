@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from stages.fonts import font
+from tests.conftest import ROOT
 
 PLATEN = Path(sys.executable).parent / "platen"
 WORDS = ("record", "county", "clerk", "filed", "under", "seal", "number", "box", "shelf", "letter", "copy", "page")
@@ -43,6 +45,15 @@ class Home:
     def ask(self, *arguments: str) -> Any:
         """What the command answers as JSON."""
         return json.loads(self.platen(*arguments, "--json", codes=(0, 3)))
+
+    def add_profile(self, name: str, tables: str) -> None:
+        """A profile of its own beside those of the house: `records-bitonal` with tables added."""
+        profiles = self.folder.with_name("profiles")
+        shutil.copytree(ROOT / "profiles", profiles)
+        plain = (profiles / "records-bitonal.toml").read_text()
+        named = plain.replace('name = "records-bitonal"', f'name = "{name}"')
+        (profiles / f"{name}.toml").write_text(f"{named}\n{tables}\n")
+        self.environment["PLATEN_PROFILES"] = str(profiles)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start `platen run --until-idle` and come back at once."""

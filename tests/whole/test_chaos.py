@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.whole, pytest.mark.tool]
 
 JOBS = [
     Job(number="WO-A", priority="normal", services=("imaging", "film"), batches=2, documents=(1, 5, 2, 7, 3, 4, 6)),
-    Job(number="WO-B", priority="rush", services=("imaging",), batches=1, documents=(2, 4, 3, 5)),
+    Job(number="WO-B", priority="rush", services=("imaging",), batches=2, documents=(2, 4, 3, 5), inspected=True),
 ]
 SETUPS = [("sqlite", None), ("postgresql", None), ("postgresql", "redis_server"), ("postgresql", "rabbitmq_server")]
 DISK_MIB = 64
@@ -35,6 +35,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
         assert outcomes[job.number].status == "delivered"
         assert outcomes[job.number].pages["billable"] == job.pages
         assert len(outcomes[job.number].documents) == len(job.documents)
+    inspected = outcomes["WO-B"]
+    assert [
+        [line[name] for name in ("batch", "pages", "sample", "looked_at", "major", "sample_rejected", "state")]
+        for line in inspected.quality
+    ] == [["box-1", "5", "2", "2", "0", "no", "passed"], ["box-2", "9", "3", "9", "2", "yes", "passed"]]
+    assert inspected.looked_at == [1] * (2 + 9 + 1)  # the new scan of one page too
+    assert inspected.pages["excluded"]["rescan"] == 1
     return outcomes
 
 

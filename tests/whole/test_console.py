@@ -21,7 +21,7 @@ from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.model import Role
 from pipeline.settings import Settings
-from tests.browser import PICTURES, ROOT, chromium, faults, picture, sign_in, tab
+from tests.browser import PICTURES, chromium, faults, picture, sign_in, tab
 from tests.servers import free_port
 from tests.whole.home import PLATEN, Home, drop_small_pages, wait_until
 
@@ -63,12 +63,7 @@ class Office:
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     home, port = Home(tmp_path_factory.mktemp("office") / "home"), free_port()
-    profiles = home.folder.with_name("profiles")
-    shutil.copytree(ROOT / "profiles", profiles)
-    plain = (profiles / "records-bitonal.toml").read_text()
-    checked = plain.replace('name = "records-bitonal"', 'name = "checked"') + '\n[qc]\nplan = "percent"\npercent = 50\n'
-    (profiles / "checked.toml").write_text(checked)
-    home.environment["PLATEN_PROFILES"] = str(profiles)
+    home.add_profile("checked", '[qc]\nplan = "percent"\npercent = 50')
     home.platen("init")
     with closing(Bureau.open(Settings(home=home.folder))) as bureau:
         for name, role in PEOPLE.items():
