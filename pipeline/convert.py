@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from pipeline.alarms import alarms_beside, prepared_alarms, reach_of, recognized_alarms, scanner_of
@@ -49,7 +50,7 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
         scanner=scanner_of(prepared.readings),
         alarms=prepared_alarms(prepared.readings, profile.alarms),
     )
-    _look_beside(bureau, page.id, profile.alarms)
+    _look_beside(bureau, replace(page, prepared=digest, readings=prepared.readings), profile.alarms)
 
 
 def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -85,21 +86,20 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
     )
 
 
-def _look_beside(bureau: Bureau, page_id: PageId, rules: AlarmRules) -> None:
+def _look_beside(bureau: Bureau, page: Page, rules: AlarmRules) -> None:
     """Raise the alarms that a page and those beside it raise together.
 
     The page has been recorded before: of two that are prepared at the same time, the later one finds the earlier. An
     alarm stops nothing, and nor does a fault in telling it.
     """
     try:
-        page = bureau.ledger.page(page_id)
         beside = bureau.ledger.pages_beside(page, reach=reach_of(rules))
         copies = bureau.ledger.copies_of(page)
         found = alarms_beside(page, beside, copies, rules, is_same=partial(_is_same, bureau))
         if found:
             bureau.ledger.note_alarms([(one, scanner_of(one.readings), alarm) for one, alarm in found])
     except Exception:
-        log.exception("page %d was not looked at beside others", page_id)
+        log.exception("page %d was not looked at beside others", page.id)
 
 
 def _is_same(bureau: Bureau, one: Page, other: Page) -> bool:
