@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Row,
     ScalarSelect,
+    Select,
     Table,
     and_,
     cast,
@@ -66,6 +67,7 @@ CHARGE_DELAY_MS = 2_000  # what ended less long ago may be in a transaction that
 
 # written out, or SQLite would not use the partial index for bound values, nor would PostgreSQL's prepared statements;
 # of no type, since SQLite is asked whether a Boolean `= 1`, and then does not use it either
+_WAITS: ColumnElement[Any] = literal_column("tasks.state = 'due'")
 IS_OUT: ColumnElement[Any] = literal_column("tasks.state IN ('sent', 'running')")
 # of deliveries that are claimed and not at their last place yet; written out, and of no type, for the same reason
 IS_UNFINISHED: ColumnElement[Any] = literal_column("deliveries.finished = false")
@@ -80,8 +82,9 @@ class Work(Tallies):
 
     def anything_due(self, kinds: Collection[TaskKind] = ALL_KINDS) -> bool:
         """Whether a task could be handed out now (asked before taking the write lock)."""
+        of_no_order = _due(kinds, None).limit(1).scalar_subquery()
         with self.read() as c:
-            return bool(c.scalar(select(exists().where(_is_due(kinds)))))
+            return bool(c.scalar(select(or_(of_no_order.is_not(null()), exists(_orders_in_line(kinds))))))
 
     def dispatch(
         self, owner: str, limit: int, kinds: Collection[TaskKind] = ALL_KINDS
@@ -104,7 +107,7 @@ class Work(Tallies):
                 # an order whose row is locked is passed by: whoever waited here could wait for another feeder in a ring
                 turn = c.execute(
                     select(t.orders.c.id, t.orders.c.weight, t.orders.c.virtual_ms)
-                    .where(exists().where(_is_due(kinds), t.tasks.c.order_id == t.orders.c.id))
+                    .where(t.orders.c.id.in_(_orders_in_line(kinds)))
                     .order_by(t.orders.c.virtual_ms, t.orders.c.id)
                     .limit(1)
                     .with_for_update(key_share=True, skip_locked=True)
@@ -135,12 +138,9 @@ class Work(Tallies):
     def _take(
         self, c: Connection, order_id: int | None, limit: int, owner: str, kinds: Collection[TaskKind]
     ) -> list[tuple[int, int, str]]:
-        of_order = t.tasks.c.order_id.is_(null()) if order_id is None else t.tasks.c.order_id == order_id
         # MATERIALIZED: PostgreSQL may otherwise run the LIMIT again for each row and take too many (QUEUE 2.2)
         pick = (
-            select(t.tasks.c.id)
-            .where(of_order, _is_due(kinds))
-            .order_by(t.tasks.c.rank, t.tasks.c.id)
+            _due(kinds, order_id)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("pick")
@@ -405,13 +405,35 @@ class Work(Tallies):
         return float(row.changed_ms - row.started_ms) / 1000.0
 
 
-def _is_due(kinds: Collection[TaskKind]) -> Any:
-    # the state is written out, or SQLite would not use the partial index for a bound value
-    due = and_(literal_column("tasks.state = 'due'"), _has_come(t.tasks.c.not_before_ms, 1000 * max(PAUSES_S)))
-    if len(kinds) == len(ALL_KINDS):
-        return due
-    # by rank, as the index is: another queue's fifty thousand are not walked through to find one of this
-    return and_(due, t.tasks.c.rank.in_(sorted({RANKS[kind] for kind in kinds})))
+def _orders_in_line(kinds: Collection[TaskKind]) -> Select[Any]:
+    """The question for the orders of which something can be handed out now.
+
+    From one order that waits to the next, by the index of what is due: neither the orders that wait for nothing nor
+    the tasks behind the first of each are looked at, whatever PostgreSQL believes about how many there are.
+    """
+    order_id = t.tasks.c.order_id
+    waiting = select(func.min(order_id).label("order_id")).where(_WAITS).cte("waiting", recursive=True)
+    next_id = select(func.min(order_id)).where(_WAITS, order_id > waiting.c.order_id).scalar_subquery()
+    waiting = waiting.union_all(select(next_id).where(waiting.c.order_id.is_not(null())))
+    first = _due(kinds, waiting.c.order_id).limit(1).scalar_subquery()
+    return select(waiting.c.order_id).where(first.is_not(null()))
+
+
+def _due(kinds: Collection[TaskKind], order_id: ColumnElement[Any] | int | None) -> Select[Any]:
+    """The question for what can be handed out of an order (None: of none), in the order of the index.
+
+    Ordered also where one is enough: PostgreSQL would look for it through the whole table when it believes that there
+    are many, and those of an order lie together.
+    """
+    due = select(t.tasks.c.id).where(
+        t.tasks.c.order_id == order_id,
+        _WAITS,
+        _has_come(t.tasks.c.not_before_ms, 1000 * max(PAUSES_S)),
+    )
+    if len(kinds) < len(ALL_KINDS):
+        # by rank, as the index is: another queue's fifty thousand are not walked through to find one of this
+        due = due.where(t.tasks.c.rank.in_(sorted({RANKS[kind] for kind in kinds})))
+    return due.order_by(t.tasks.c.rank, t.tasks.c.id)
 
 
 def _has_come(moment: Any, reach_ms: int) -> Any:

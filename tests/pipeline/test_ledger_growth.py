@@ -15,8 +15,10 @@ from sqlalchemy import Engine, event, text
 from pipeline.defects import Verdict
 from pipeline.ledger import Ledger
 from pipeline.ledger.settling import Settling
-from pipeline.model import AlarmKind, Inspection, PageAlarm, WorkOrder
+from pipeline.ledger.work import ALL_KINDS
+from pipeline.model import QUEUES, AlarmKind, Inspection, PageAlarm, WorkOrder
 from tests.pipeline.by_hand import open_order, receive, work_off
+from tests.servers import PostgreSQL
 
 STEP = 50  # of SQLite's machine, between two calls
 FEW, MANY = 300, 3_000  # of everything that is over and done
@@ -179,3 +181,30 @@ def test_what_is_asked_all_day_never_walks_through_what_is_over(ledger: Ledger) 
     later = _steps(ledger, open_order(ledger, inspection=Inspection.BEFORE, expect_pages=9))
     grown = {asked: (first[asked], steps) for asked, steps in later.items() if steps > ALLOWED * first[asked] + MANY}
     assert grown == {}
+
+
+def test_handing_out_never_walks_through_the_tasks_whatever_postgresql_believes_of_them(postgresql: PostgreSQL) -> None:
+    """It counts a table now and then, and believes between two counts that the orders are those of the last one."""
+    ledger = Ledger(postgresql.ledger_database())
+    with ledger.write() as c:
+        c.execute(text("ALTER TABLE tasks SET (autovacuum_enabled = false)"))
+    receive(ledger, open_order(ledger), MANY)
+    with ledger.write() as c:
+        c.execute(text("ANALYZE"))
+    receive(ledger, open_order(ledger), FEW)
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        for kinds in (ALL_KINDS, *QUEUES.values()):
+            ledger.dispatch("w", 4, kinds)
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    with ledger.read() as c:
+        plans = ["\n".join(c.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()) for statement, values in asked]
+    ledger.close()
+    assert any("ix_tasks_due" in plan for plan in plans)
+    assert [plan for plan in plans if "Seq Scan on tasks" in plan] == []
