@@ -21,7 +21,7 @@ from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.model import Role
 from pipeline.settings import Settings
-from tests.browser import PICTURES, chromium, faults, picture, sign_in, tab
+from tests.browser import PICTURES, chromium, faults, lost_focus, picture, sideways, sign_in, tab
 from tests.servers import free_port
 from tests.whole.home import PLATEN, Home, drop_small_pages, wait_until
 
@@ -167,7 +167,7 @@ def test_every_screen_keeps_the_rules_of_access_in_light_and_dark_on_a_desk_and_
         "/", "/orders", "/new-order", "/orders/WO-ACCESS", batch, sheet, "/held", "/held?code=unreadable", "/password",
         "/orders/NO-SUCH", "/orders/WO-ACCESS/drop", "/orders/WO-ACCESS/history", "/alarms", "/qc", "/quality",
         "/packages", "/tokens", "/packages?search=box", "/packages/WO-SENT/1", link, "/links/wrong", lot, looking,
-        "/no-such-place",
+        "/no-such-place", "/orders?search=ACCESS", "/orders/WO-SENT", "/orders/WO-ACCESS?charges=now",
     ]  # fmt: skip
     wrong: list[str] = []
     for size, dark in (("desk", False), ("desk", True), ("phone", False), ("phone", True)):
@@ -175,7 +175,10 @@ def test_every_screen_keeps_the_rules_of_access_in_light_and_dark_on_a_desk_and_
         for screen in screens:
             page.goto(screen or "")
             wrong += [f"{screen} ({size}{', dark' if dark else ''}): {fault}" for fault in faults(page)]
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{screen} scrolls sideways"
+            if size == "phone":
+                wrong += [f"{screen}: {fault}" for fault in sideways(page)]
+            elif not dark:
+                wrong += [f"{screen}: {fault}" for fault in lost_focus(page)]
             name = (
                 "link" if screen == link else (screen or "").strip("/").partition("?")[0].replace("/", "-") or "floor"
             )
@@ -188,6 +191,7 @@ def test_every_screen_keeps_the_rules_of_access_in_light_and_dark_on_a_desk_and_
         picture(page, f"token-made-{size}{'-dark' if dark else ''}")
         page = tab(office.browser, office.url, size=size, dark=dark)
         page.goto("/sign-in")
+        picture(page, f"sign-in-{size}{'-dark' if dark else ''}")
         wrong += [f"/sign-in ({size}{', dark' if dark else ''}): {fault}" for fault in faults(page)]
         page = office.desk("dphhs", size=size, dark=dark)
         page.goto("/held")
@@ -238,12 +242,16 @@ def test_a_batch_is_sent_from_the_browser_and_a_bad_sheet_comes_back_behind_its_
 
     page.goto("/held?code=unreadable&order=WO-SEND")
     expect(page.get_by_text("0001.tif")).to_be_visible()
+    instead = page.locator(".picture img")
+    assert instead.evaluate("one => one.decode().then(() => one.naturalWidth)") > 0, "no box of a broken picture"
     picture(page, "held-unreadable")
     page.get_by_role("checkbox").check()
     page.get_by_label("Why").fill("the file broke off")
     page.get_by_role("button", name="Rescan").click()
     expect(page.get_by_text("waits for a new scan")).to_be_visible()
     picture(page, "held-decided")
+    assert faults(page) == []
+    assert sideways(page) == []
     address = page.get_by_role("link", name="Print the rescan sheet").get_attribute("href")
     printed = page.request.get(address or "")
     assert printed.ok and printed.headers["content-type"] == "application/pdf"
@@ -305,6 +313,7 @@ def test_a_batch_passes_quality_control_and_another_fails_and_is_looked_at_whole
     page.goto("/quality")
     picture(page, "quality")
     assert faults(page) == []
+    assert sideways(page) == []
 
 
 def _to_look(office: Office, number: str) -> int:
