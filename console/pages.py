@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,8 @@ LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
 # what a picture is made from is in its address, so that a browser may keep it, and show it to who bears the same cookie
 # alone: not to who signs in next at the same machine
 KEPT = {"cache-control": "private, max-age=31536000, immutable", "vary": "cookie"}
+NOT_KEPT = {"cache-control": "no-store"}
+NO_PICTURE = Path(__file__).parent / "static" / "no-picture.svg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
             sees_history=sees_history, history=[(event, detail_of(event), outcome_of(event)) for event in history],
         )  # fmt: skip
 
-    def picture(session: Session, page_id: str, kind: str, version: str) -> Response:
+    def picture(session: Session, page_id: str, kind: str, version: str, *, opened: bool) -> Response:
         page = page_for(bureau, session, page_id).page
         try:
             if kind == "scan":
@@ -93,7 +96,9 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
                 edge = {"page": Edge.VIEW, "large": Edge.LARGE}.get(kind, Edge.THUMBNAIL)
                 made, place = page.picture, picture_of_page(bureau, page, edge)
         except Refusal as refusal:
-            return Response(f"{refusal.sentence}\n", 404, media_type="text/plain")
+            if opened:
+                return Response(f"{refusal.sentence}\n", 404, media_type="text/plain")
+            return FileResponse(NO_PICTURE, 404, NOT_KEPT, media_type="image/svg+xml")
         return _sent(place, is_kept=version == made)
 
     @router.get("/pages/{page_id}/{kind}.webp")
@@ -103,7 +108,10 @@ def add_pages(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
         session = await to_thread.run_sync(door.one_of, request, EVERYBODY)
         # in threads of their own: pictures that wait for the sandbox hold nobody else's page up
         limiter = of_agencies if session.user.role is Role.AGENCY else of_house
-        return await to_thread.run_sync(picture, session, page_id, kind, v, limiter=limiter)
+        # opened by itself it can say why there is none; among others a picture has to stand in for it
+        opened = "text/html" in request.headers.get("accept", "")
+        draw = partial(picture, session, page_id, kind, v, opened=opened)
+        return await to_thread.run_sync(draw, limiter=limiter)
 
     app.include_router(router)
 
@@ -121,7 +129,7 @@ def page_for(bureau: Bureau, session: Session, page_id: str) -> PageLook:
 
 
 def _sent(place: Path, *, is_kept: bool) -> Response:
-    return FileResponse(place, media_type="image/webp", headers=KEPT if is_kept else {"cache-control": "no-store"})
+    return FileResponse(place, media_type="image/webp", headers=KEPT if is_kept else NOT_KEPT)
 
 
 def text_of(bureau: Bureau, page: Page) -> tuple[TextLayer | None, str]:

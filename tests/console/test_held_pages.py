@@ -233,7 +233,12 @@ def test_the_page_is_shown_as_it_was_scanned(bureau: Bureau, tmp_path: Path) -> 
         with Image.open(io.BytesIO(answer.content)) as picture:
             assert max(picture.size) == 1600
             assert picture.width / picture.height == pytest.approx(drawn.width / drawn.height, abs=0.01)
-        assert client.get(f"/pages/{broken.page_id}/scan.webp", timeout=60).status_code == 404
+        among_others = client.get(f"/pages/{broken.page_id}/scan.webp", timeout=60)
+        assert (among_others.status_code, among_others.headers["content-type"]) == (404, "image/svg+xml")
+        assert "no picture" in among_others.text, "a plain sheet stands in for it, not the browser's broken box"
+        opened = client.get(f"/pages/{broken.page_id}/scan.webp", timeout=60, headers={"Accept": "text/html,*/*;q=0.8"})
+        assert (opened.status_code, opened.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+        assert "cannot be read" in opened.text, "by itself it says why there is none"
         assert client.get("/pages/99999/scan.webp").status_code == 404
 
 

@@ -243,6 +243,8 @@ def test_a_batch_is_sent_from_the_browser_and_a_bad_sheet_comes_back_behind_its_
 
     page.goto("/held?code=unreadable&order=WO-SEND")
     expect(page.get_by_text("0001.tif")).to_be_visible()
+    instead = page.locator(".picture img")
+    assert instead.evaluate("one => one.decode().then(() => one.naturalWidth)") > 0, "no box of a broken picture"
     picture(page, "held-unreadable")
     page.get_by_role("checkbox").check()
     page.get_by_label("Why").fill("the file broke off")
