@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
-import pytest
 from playwright.sync_api import Page as Screen
 from sqlalchemy import text
 
@@ -107,15 +106,11 @@ def test_a_thousand_wrong_passwords_cost_little_and_lock_nobody_out_elsewhere(bu
         cookie = {"Cookie": f"platen_form={form['form_token']}"}
         client.cookies.clear()
         said = []
-        for number in range(50):
+        for number in range(1_000):
             answer = client.post("/sign-in", data=form | {"password": f"guess {number}"}, headers=cookie)
             assert answer.status_code == 403
             said.append(TOO_MANY in answer.text)
             client.cookies.clear()
-        for number in range(50, 1_000):  # what the form does with them, without waiting for the socket
-            with pytest.raises(people.SignInRefused) as refused:
-                people.sign_in(bureau, "keller", f"guess {number}", address="127.0.0.1")
-            said.append(TOO_MANY in str(refused.value))
         most = people.MOST_FAILURES_THERE
         assert said == [False] * most + [True] * (1_000 - most), "those after the first few are not even looked at"
         assert client.post("/sign-in", data=form | {"password": PASSWORD}, headers=cookie).status_code == 403
