@@ -17,11 +17,11 @@ from pipeline.intake import was_taken
 from pipeline.ledger import PackageLink
 from pipeline.ledger.alarms import Alarm
 from pipeline.ledger.history import HistoryLine
-from pipeline.ledger.lookups import BatchLook, UploadLook
+from pipeline.ledger.lookups import BatchLook, DocumentLook, RollLook, UploadLook
 from pipeline.ledger.lots import Lot, LotPage, QualityFigures, QualityLine
 from pipeline.ledger.reports import OrderReport
 from pipeline.ledger.standing import FloorReport
-from pipeline.model import Charge, Hold, Page, Token, User, WorkOrder
+from pipeline.model import Batch, Charge, Document, Hold, Page, PageCounts, Roll, Token, User, WorkOrder
 from pipeline.packaging import document_place
 from pipeline.quality_control import awaited, delays
 from pipeline.statement import ChargedDelivery
@@ -55,7 +55,7 @@ def page_answer(bureau: Bureau, page: Page) -> dict[str, Any]:
     }
 
 
-def batch_line(batch: BatchLook) -> dict[str, Any]:
+def batch_line(batch: Batch | BatchLook, pages: PageCounts) -> dict[str, Any]:
     """A batch in a list."""
     return {
         "id": batch.id,
@@ -64,7 +64,7 @@ def batch_line(batch: BatchLook) -> dict[str, Any]:
         "seal": batch.seal,
         "received_at": batch.received_at.isoformat(),
         "assembled": batch.assembled,
-        "pages": batch.pages.as_json(),
+        "pages": pages.as_json(),
     }
 
 
@@ -120,37 +120,46 @@ def order_answer(bureau: Bureau, report: OrderReport) -> dict[str, Any]:
     """An order with everything under it."""
     order = report.order
     return {
+        **order_head(order, report.pages),
+        "batches": [batch_line(batch, counts) for batch, counts in report.batches],
+        "documents": [document_line(bureau, order, document) for document in report.documents],
+        "quality": [lot_line(lot) for lot in bureau.ledger.lots_of(order.number)],
+        "rolls": [roll_line(roll) for roll in report.rolls],
+        "charges": [charge_line(line) for line in report.charges],
+        "charges_so_far": [charge_line(line) for line in charges_so_far(bureau, order, report.usage, report.charges)],
+    }
+
+
+def order_head(order: WorkOrder, pages: PageCounts) -> dict[str, Any]:
+    """An order without what is listed under it."""
+    return {
         **order_line(order),
         "series": order.series,
         "boxes": list(order.boxes),
         "expect_pages": order.expect_pages,
-        "pages": report.pages.as_json(),
-        "batches": [
-            {"name": batch.name, "digest": batch.digest, "seal": batch.seal, "pages": counts.as_json()}
-            for batch, counts in report.batches
-        ],
-        "documents": [
-            {
-                "id": document.public_id,
-                "title": document.title,
-                "pages": document.pages,
-                "pdf": document_place(order, document, bureau.store_place(document.pdf) if document.pdf else ""),
-                "flavour": document.flavour,
-                "conforms": document.conforms,
-                "mean_confidence": document.mean_confidence,
-            }
-            for document in report.documents
-        ],
-        "quality": [lot_line(lot) for lot in bureau.ledger.lots_of(order.number)],
-        "rolls": [
-            {"number": roll.number, "frames": roll.frames, "folder": roll.folder, "written": roll.written}
-            for roll in report.rolls
-        ],
-        "charges": [charge_line(line) for line in report.charges],
-        "charges_so_far": [charge_line(line) for line in charges_so_far(bureau, order, report.usage, report.charges)],
+        "pages": pages.as_json(),
         "deliveries": order.deliveries,
         "package": order.package,
     }
+
+
+def document_line(bureau: Bureau, order: WorkOrder, document: Document | DocumentLook) -> dict[str, Any]:
+    """A document in a list."""
+    pdf = document.pdf
+    return {
+        "id": document.public_id,
+        "title": document.title,
+        "pages": document.pages,
+        "pdf": None if pdf is None else document_place(order, document, bureau.store_place(pdf)),
+        "flavour": document.flavour,
+        "conforms": document.conforms,
+        "mean_confidence": document.mean_confidence,
+    }
+
+
+def roll_line(roll: Roll | RollLook) -> dict[str, Any]:
+    """A roll of film in a list."""
+    return {"number": roll.number, "frames": roll.frames, "folder": roll.folder, "written": roll.written}
 
 
 def lot_line(lot: Lot) -> dict[str, Any]:

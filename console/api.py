@@ -5,7 +5,7 @@ An application of its own below the console, so that nothing in it answers with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -23,10 +23,18 @@ from console.orders import NotThere, one_line, order_for, reason_in
 from console.pages import page_for, text_of
 from console.signing_in import SEES_HELD, NotAllowed, customer_of
 from console.words import typed
+from pipeline.billing import charges_so_far
 from pipeline.bureau import Bureau
 from pipeline.ledger import HeldNoLonger, Session
-from pipeline.ledger.lookups import BATCHES_A_SCREEN, ORDERS_A_SCREEN, PAGES_A_SCREEN
-from pipeline.model import OrderId, OrderStatus, Role
+from pipeline.ledger.lookups import (
+    BATCHES_A_SCREEN,
+    DOCUMENTS_A_SCREEN,
+    ORDERS_A_SCREEN,
+    PAGES_A_SCREEN,
+    ROLLS_A_SCREEN,
+)
+from pipeline.ledger.lots import LOTS_A_SCREEN
+from pipeline.model import OrderId, OrderStatus, Role, WorkOrder
 from pipeline.orders import BadOrder, open_order
 from pipeline.package_files import package_file, package_files
 from pipeline.review import CannotDecide, decide, decisions, hold_with_id
@@ -36,6 +44,7 @@ MOST_CURSOR = (1 << 53) - 1  # the largest whole number that every reader of JSO
 HOLDS_AT_ONCE = 100
 HISTORY_AT_ONCE = 1_000
 FILES_AT_ONCE = 1_000
+CHARGED_AT_ONCE = 100  # deliveries, each with a line a fee
 _TYPES = {
     ".pdf": "application/pdf", ".csv": "text/csv", ".txt": "text/plain", ".json": "application/json",
     ".xml": "application/xml", ".tif": "image/tiff", ".tiff": "image/tiff", ".jpg": "image/jpeg",
@@ -146,16 +155,17 @@ def _add_orders(router: APIRouter, bureau: Bureau) -> None:
 
     @router.get("/orders/{number}", response_model=m.OrderAnswer, responses=problems(404, 409))
     def show_order(number: Number, who: Everybody) -> Any:
-        """An order with its pages, batches, documents, rolls and charges."""
-        order_for(bureau, who, number)
-        report = bureau.ledger.order_report(number)
-        assert report is not None
-        answer = answers.order_answer(bureau, report)
-        if who.user.role is Role.AGENCY:  # who scanned and looked, and where the house keeps files, is its own
-            answer["quality"] = []
-            if not report.order.package:
-                answer["documents"] = [{**document, "pdf": None} for document in answer["documents"]]
-        return answer
+        """An order with its pages, and the first of its batches, documents, rolls and charges."""
+        look = order_for(bureau, who, number)
+        order, ledger = look.order, bureau.ledger
+        lists = {name: some(bureau, who, order, 0) for name, some in _LISTS.items()}
+        not_charged = charges_so_far(bureau, order, ledger.usage(order.id), ledger.charges(order.id))
+        return {
+            **answers.order_head(order, look.pages),
+            **{name: some["items"] for name, some in lists.items()},
+            "charges_so_far": [answers.charge_line(line) for line in not_charged],
+            "next": {name: some["next"] for name, some in lists.items()},
+        }
 
     @router.post("/orders/{number}/close", response_model=m.OrderLine, responses=problems(404, 409, 413))
     def close_order(number: Number, who: Supervisor, reason: m.Reason) -> Any:
@@ -183,9 +193,27 @@ def _add_pages(router: APIRouter, bureau: Bureau) -> None:
     @router.get("/orders/{number}/batches", response_model=m.Listed[m.BatchLine], responses=problems(404))
     def list_batches(number: Number, who: Everybody, cursor: Cursor = 0) -> Any:
         """Batches of an order as they came."""
-        order = order_for(bureau, who, number).order
-        batches = bureau.ledger.batches_from(order.id, after=cursor)
-        return _listed([(batch.id, answers.batch_line(batch)) for batch in batches], BATCHES_A_SCREEN)
+        return _batches(bureau, who, order_for(bureau, who, number).order, cursor)
+
+    @router.get("/orders/{number}/documents", response_model=m.Listed[m.DocumentOfOrder], responses=problems(404))
+    def list_documents(number: Number, who: Everybody, cursor: Cursor = 0) -> Any:
+        """Documents of an order as they were parted."""
+        return _documents(bureau, who, order_for(bureau, who, number).order, cursor)
+
+    @router.get("/orders/{number}/quality", response_model=m.Listed[m.LotLine], responses=problems(404))
+    def list_quality(number: Number, who: Everybody, cursor: Cursor = 0) -> Any:
+        """Batches of an order that are or were under quality control; for agencies none."""
+        return _quality(bureau, who, order_for(bureau, who, number).order, cursor)
+
+    @router.get("/orders/{number}/rolls", response_model=m.Listed[m.RollOfOrder], responses=problems(404))
+    def list_rolls(number: Number, who: Everybody, cursor: Cursor = 0) -> Any:
+        """Rolls of an order as they were planned."""
+        return _rolls(bureau, who, order_for(bureau, who, number).order, cursor)
+
+    @router.get("/orders/{number}/charges", response_model=m.Listed[m.ChargeLine], responses=problems(404))
+    def list_charges(number: Number, who: Everybody, cursor: Cursor = 0) -> Any:
+        """What was charged for an order, delivery by delivery."""
+        return _charges(bureau, who, order_for(bureau, who, number).order, cursor)
 
     @router.get("/orders/{number}/batches/{batch_id}", response_model=m.BatchLine, responses=problems(404))
     def show_batch(number: Number, batch_id: Id, who: Everybody) -> Any:
@@ -193,7 +221,7 @@ def _add_pages(router: APIRouter, bureau: Bureau) -> None:
         look = bureau.ledger.batch_look(order_for(bureau, who, number).order.id, batch_id)
         if look is None:
             raise NotThere
-        return answers.batch_line(look)
+        return answers.batch_line(look, look.pages)
 
     @router.get(
         "/orders/{number}/batches/{batch_id}/pages", response_model=m.Listed[m.PageLine], responses=problems(404)
@@ -309,6 +337,46 @@ def _add_packages(router: APIRouter, bureau: Bureau) -> None:
         place = PurePosixPath(file.name)
         media_type = _TYPES.get(place.suffix.lower(), _ANY_TYPE)
         return FileResponse(file.path, media_type=media_type, filename=place.name, headers=headers)
+
+
+def _batches(bureau: Bureau, _who: Session, order: WorkOrder, after: int) -> dict[str, Any]:
+    batches = bureau.ledger.batches_from(order.id, after=after)
+    return _listed([(batch.id, answers.batch_line(batch, batch.pages)) for batch in batches], BATCHES_A_SCREEN)
+
+
+def _documents(bureau: Bureau, who: Session, order: WorkOrder, after: int) -> dict[str, Any]:
+    documents = bureau.ledger.documents_from(order.id, after=after)
+    lines = [(document.id, answers.document_line(bureau, order, document)) for document in documents]
+    if who.user.role is Role.AGENCY and not order.package:  # where the house keeps files is its own
+        lines = [(number, {**line, "pdf": None}) for number, line in lines]
+    return _listed(lines, DOCUMENTS_A_SCREEN)
+
+
+def _quality(bureau: Bureau, who: Session, order: WorkOrder, after: int) -> dict[str, Any]:
+    # who scanned and looked is the house's own
+    lots = [] if who.user.role is Role.AGENCY else bureau.ledger.lots_from(order.number, after=after)
+    return _listed([(lot.id, answers.lot_line(lot)) for lot in lots], LOTS_A_SCREEN)
+
+
+def _rolls(bureau: Bureau, _who: Session, order: WorkOrder, after: int) -> dict[str, Any]:
+    rolls = bureau.ledger.rolls_from(order.id, after=after)
+    return _listed([(roll.id, answers.roll_line(roll)) for roll in rolls], ROLLS_A_SCREEN)
+
+
+def _charges(bureau: Bureau, _who: Session, order: WorkOrder, after: int) -> dict[str, Any]:
+    # a cursor is the number of a delivery: all its lines come together
+    last = after + CHARGED_AT_ONCE
+    lines = [line for line in bureau.ledger.charges(order.id) if after < line.delivery <= last]
+    return {
+        "items": [answers.charge_line(line) for line in lines],
+        "next": last if last < order.deliveries else None,
+    }
+
+
+# what is listed under an order, by the names of the answer
+_LISTS: Mapping[str, Callable[[Bureau, Session, WorkOrder, int], dict[str, Any]]] = {
+    "batches": _batches, "documents": _documents, "quality": _quality, "rolls": _rolls, "charges": _charges,
+}  # fmt: skip
 
 
 def _listed(lines: Sequence[tuple[int, dict[str, Any]]], at_once: int) -> dict[str, Any]:

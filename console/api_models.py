@@ -90,12 +90,15 @@ class OrderLine(_Given):
     due: Day | None
 
 
-class BatchOfOrder(_Given):
-    """A batch under its order."""
+class BatchLine(_Given):
+    """A batch in a list."""
 
+    id: int
     name: str
     digest: str = Field(description="Over names, sizes and contents of its files, in whatever order they came.")
     seal: str | None = Field(description="SHA-256 over what became of every page; once the order was delivered.")
+    received_at: Moment
+    assembled: bool = Field(description="Whether it was parted into documents.")
     pages: Counts
 
 
@@ -163,14 +166,24 @@ class LotLine(_Given):
     passed_at: Moment | None
 
 
+class Next(_Given):
+    """Where an order's lists go on: ask each at `/orders/NUMBER/LIST` with this as `cursor`; null at its end."""
+
+    batches: int | None
+    documents: int | None
+    quality: int | None
+    rolls: int | None
+    charges: int | None
+
+
 class OrderAnswer(OrderLine):
-    """A work order with everything under it."""
+    """A work order with the beginning of each list under it."""
 
     series: str
     boxes: list[str]
     expect_pages: int | None
     pages: Counts
-    batches: list[BatchOfOrder]
+    batches: list[BatchLine]
     documents: list[DocumentOfOrder]
     quality: list[LotLine] = Field(description="Batches under quality control, and those that passed it.")
     rolls: list[RollOfOrder]
@@ -178,6 +191,7 @@ class OrderAnswer(OrderLine):
     charges_so_far: list[ChargeLine] = Field(description="What a delivery today would charge.")
     deliveries: int = Field(description="How many packages have gone out; they are numbered from 1.")
     package: str | None = Field(description="Where the newest package lies in the home.")
+    next: Next
 
 
 class NewOrder(_Asked):
@@ -204,14 +218,6 @@ class Reason(_Asked):
     """Why something is changed."""
 
     why: Why
-
-
-class BatchLine(BatchOfOrder):
-    """A batch in a list."""
-
-    id: int
-    received_at: Moment
-    assembled: bool = Field(description="Whether it was parted into documents.")
 
 
 class PageLine(_Given):

@@ -138,11 +138,11 @@ def add_orders(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
     @router.get("/orders/{number}")
     def order_page(
-        request: Request, number: str, batches: str = "", documents: str = "", charges: str = ""
+        request: Request, number: str, batches: str = "", documents: str = "", rolls: str = "", charges: str = ""
     ) -> Response:
         session = door.one_of(request, EVERYBODY)
         look = order_for(bureau, session, number)
-        after = {"batches": batches, "documents": documents}
+        after = {"batches": batches, "documents": documents, "rolls": rolls}
         return _order_page(request, bureau, session, look, after, works_out_charges=charges == "now")
 
     @router.post("/orders/{number}/{change}")
@@ -258,7 +258,7 @@ def _order_page(
     # who of the house did what is the house's own
     sees_history = session.user.role in SEES_FLOOR
     history = ledger.history_of_order(order.id, before=None)[:EVENTS_OF_ORDER] if sees_history else []
-    rolls = ledger.rolls_from(order.id)
+    rolls = ledger.rolls_from(order.id, after=place("rolls"))
     lots = ledger.lots_of(order.number, limit=LOTS_A_SCREEN + 1)
     charged = ledger.charges(order.id)
     not_charged, fault = None, ""
@@ -280,7 +280,8 @@ def _order_page(
         lots=[(lot, LOT_STATES[lot.state], awaited(lot)) for lot in lots[:LOTS_A_SCREEN]],
         more_lots=len(lots) > LOTS_A_SCREEN, awaits_quality=any(delays(lot) for lot in lots),
         sees_lots=session.user.role in SEES_HELD,
-        rolls=rolls[:ROLLS_A_SCREEN], more_rolls=len(rolls) > ROLLS_A_SCREEN,
+        rolls=rolls[:ROLLS_A_SCREEN],
+        more_rolls=rolls[ROLLS_A_SCREEN - 1].id if len(rolls) > ROLLS_A_SCREEN else None,
         charged=charged, not_charged=not_charged, fault=fault,
         sees_history=sees_history, sees_packages=session.user.role in SEES_PACKAGES,
         history=[(event, detail_of(event), outcome_of(event)) for event in history],

@@ -197,10 +197,8 @@ def package_folder(bureau: Bureau, order: WorkOrder, delivery: int) -> Path:
     return bureau.settings.folder("outbox") / order.customer / order.number / f"delivery-{delivery}"
 
 
-def document_place(order: WorkOrder, document: Document, store_place: str) -> str | None:
-    """Where people find the document, relative to the home: in the newest package, before that in the store."""
-    if document.pdf is None:
-        return None
+def document_place(order: WorkOrder, document: Titled, store_place: str) -> str:
+    """Where people find a document's PDF, relative to the home: in the newest package, before that in the store."""
     return f"{order.package}/data/{document_file_name(document)}" if order.package else store_place
 
 

@@ -29,6 +29,8 @@ from pipeline.model import (
     Page,
     PageCounts,
     PageId,
+    RollId,
+    Sha256,
     TaskId,
     TaskState,
     WorkOrder,
@@ -79,6 +81,7 @@ class DocumentLook:
     title: str
     pages: int
     first_page: PageId | None
+    pdf: Sha256 | None
     pdf_bytes: int | None
     finished: bool
     flavour: str | None
@@ -90,6 +93,7 @@ class DocumentLook:
 class RollLook:
     """A roll in a list, without its plan."""
 
+    id: RollId
     number: str
     frames: int
     written: bool
@@ -234,17 +238,20 @@ class Lookups(Standing):
         with self.read() as c:
             return _document_looks(c, where)
 
-    def rolls_from(self, order_id: OrderId) -> list[RollLook]:
-        """The newest rolls of an order, one more than a screen holds."""
+    def rolls_from(self, order_id: OrderId, *, after: int = 0) -> list[RollLook]:
+        """Rolls of an order as they were planned, one more than a screen holds."""
         with self.read() as c:
             rows = c.execute(
-                select(t.rolls.c.number, t.rolls.c.frames, t.rolls.c.written, t.rolls.c.folder)
-                .where(t.rolls.c.order_id == order_id)
-                .order_by(t.rolls.c.id.desc())
+                select(t.rolls.c.id, t.rolls.c.number, t.rolls.c.frames, t.rolls.c.written, t.rolls.c.folder)
+                .where(t.rolls.c.order_id == order_id, t.rolls.c.id > after)
+                .order_by(t.rolls.c.id)
                 .limit(ROLLS_A_SCREEN + 1)
             )
             return [
-                RollLook(number=row.number, frames=row.frames, written=row.written, folder=row.folder) for row in rows
+                RollLook(
+                    id=RollId(row.id), number=row.number, frames=row.frames, written=row.written, folder=row.folder
+                )
+                for row in rows
             ]
 
     def history_of_order(self, order_id: OrderId, *, before: int | None) -> list[Event]:
@@ -366,11 +373,12 @@ def _document_looks(c: Connection, where: Sequence[Any]) -> list[DocumentLook]:
             title=row.title,
             pages=row.pages,
             first_page=row.first_page,
+            pdf=None if row.pdf is None else Sha256(row.pdf),
             pdf_bytes=row.pdf_bytes,
             finished=row.finished,
             flavour=row.flavour,
             conforms=row.conforms,
-            mean_confidence=None if row.confidence is None else float(row.confidence),
+            mean_confidence=None if row.confidence is None else round(float(row.confidence), 4),
         )
         for row in rows
     ]

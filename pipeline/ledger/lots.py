@@ -146,10 +146,15 @@ class Lots(Standing):
             return next(iter(_lots(c, t.lots.c.batch_id == number)), None)
 
     def lots_of(self, order: str, *, limit: int | None = None) -> list[Lot]:
-        """The lots of an order as its batches came, those under way first."""
+        """The lots of an order, those under way first."""
         under_way_first = (case((t.lots.c.state == LotState.PASSED, 1), else_=0), t.lots.c.batch_id)
         with self.read() as c:
             return _lots(c, t.orders.c.number == order, by=under_way_first, limit=limit)
+
+    def lots_from(self, order: str, *, after: int = 0) -> list[Lot]:
+        """The lots of an order as its batches came, one more than a screen holds."""
+        with self.read() as c:
+            return _lots(c, t.orders.c.number == order, t.lots.c.batch_id > after, limit=LOTS_A_SCREEN + 1)
 
     def lots_under_way(self, *, after: int = 0, limit: int | None = LOTS_A_SCREEN + 1) -> list[Lot]:
         """Lots that have not passed, oldest first, one more than a screen holds."""

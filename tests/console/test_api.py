@@ -15,13 +15,17 @@ from pathlib import Path
 import bagit
 import httpx
 import pytest
+from sqlalchemy import insert, select, update
 
 from console import answers
-from console.api import PLACE
+from console.api import CHARGED_AT_ONCE, PLACE
 from console.api_door import MOST_JSON_BYTES
 from pipeline import people, tokens
 from pipeline.bureau import Bureau
 from pipeline.document_work import BagJob, write_bag
+from pipeline.ledger import tables as t
+from pipeline.ledger.lookups import BATCHES_A_SCREEN, DOCUMENTS_A_SCREEN, ROLLS_A_SCREEN
+from pipeline.ledger.lots import LOTS_A_SCREEN
 from pipeline.model import WorkOrder
 from pipeline.packaging import package_folder
 from tests.conftest import ROOT
@@ -152,7 +156,9 @@ def test_the_answers_are_those_of_the_command(bureau: Bureau, api: dict[str, Api
     report = bureau.ledger.order_report(order.number)
     assert report is not None
     keller = api["keller"]
-    assert keller.get(f"/orders/{order.number}").json() == json.loads(json.dumps(answers.order_answer(bureau, report)))
+    shown = keller.get(f"/orders/{order.number}").json()
+    assert set(shown.pop("next").values()) == {None}, "everything of it is there"
+    assert shown == json.loads(json.dumps(answers.order_answer(bureau, report)))
     assert keller.get("/orders").json() == {"items": [answers.order_line(report.order)], "next": None}
     assert keller.get("/held").json()["items"] == [answers.hold_line(hold) for hold in bureau.ledger.holds()]
     [hold] = bureau.ledger.holds()
@@ -232,6 +238,48 @@ def test_lists_come_whole_in_pieces(bureau: Bureau, api: dict[str, Api]) -> None
     assert api["stranger"].get("/orders").json()["items"] == []
 
 
+def test_an_order_answers_in_bounded_size_and_each_of_its_lists_comes_whole_in_pieces(
+    bureau: Bureau, api: dict[str, Api]
+) -> None:
+    order = opened(bureau)
+    for number in range(BATCHES_A_SCREEN + 3):
+        receive(bureau.ledger, order, 1, name=f"box-{number}")
+    work_off(bureau.ledger)
+    with bureau.ledger.write() as c:
+        some = c.execute(select(t.documents)).mappings().first()
+        assert some is not None
+        many = range(DOCUMENTS_A_SCREEN)
+        c.execute(insert(t.documents), [{**some, "id": 1_000 + one, "sequence": 2 + one} for one in many])
+        roll = {"order_id": order.id, "round": 1, "frames": 9, "page_frames": 7, "plan": "{}", "written": True}
+        c.execute(insert(t.rolls), [{**roll, "number": f"R{one:06}"} for one in range(2 * ROLLS_A_SCREEN + 1)])
+        charge = {"order_id": order.id, "fee_code": "PAGE", "title": "Pages", "quantity": "1", "unit_price_e4": 850}
+        deliveries = range(1, CHARGED_AT_ONCE + 2)
+        c.execute(
+            insert(t.charges),
+            [{**charge, "amount_e4": 900, "at_ms": 0, "subject": one, "delivery": one} for one in deliveries],
+        )
+        c.execute(update(t.orders).values(deliveries=deliveries[-1]))
+    report = bureau.ledger.order_report(order.number)
+    assert report is not None
+    whole = json.loads(json.dumps(answers.order_answer(bureau, report)))
+    shown = api["keller"].get(f"/orders/{order.number}").json()
+    assert shown["pages"] == whole["pages"]
+    at_once = {
+        "batches": BATCHES_A_SCREEN, "documents": DOCUMENTS_A_SCREEN, "rolls": ROLLS_A_SCREEN, "quality": LOTS_A_SCREEN,
+        "charges": CHARGED_AT_ONCE,
+    }  # fmt: skip
+    for name, most in at_once.items():
+        lines, cursor = shown[name], shown["next"][name]
+        assert len(lines) == min(most, len(whole[name])), name
+        while cursor is not None:
+            piece = api["keller"].get(f"/orders/{order.number}/{name}", params={"cursor": cursor}).json()
+            assert len(piece["items"]) <= most
+            lines, cursor = lines + piece["items"], piece["next"]
+        assert sorted(lines, key=str) == sorted(whole[name], key=str), (
+            f"{name}: nothing is missing, nothing comes twice"
+        )
+
+
 def test_a_package_is_fetched_file_by_file_and_is_a_sound_bag(
     bureau: Bureau, api: dict[str, Api], tmp_path: Path
 ) -> None:
@@ -263,7 +311,8 @@ def test_what_is_another_customers_is_not_there(bureau: Bureau, api: dict[str, A
     [batch] = bureau.ledger.batches_of(order.id)
     base = f"/orders/{order.number}"
     for place in (
-        base, f"{base}/batches", f"{base}/batches/{batch.id}", f"{base}/batches/{batch.id}/pages",
+        base, *(f"{base}/{one}" for one in ("batches", "documents", "rolls", "quality", "charges")),
+        f"{base}/batches/{batch.id}", f"{base}/batches/{batch.id}/pages",
         f"{base}/packages/1", f"{base}/packages/1/files/data/pdf/one.pdf", f"{base}/packages/1/files/bagit.txt",
     ):  # fmt: skip
         assert api["agency"].get(place).status_code == 200, place
