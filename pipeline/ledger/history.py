@@ -131,6 +131,12 @@ class History(Database):
                 for row in rows
             ]
 
+    def is_history_longer(self, order_id: OrderId, lines: int) -> bool:
+        """Whether an order's history has more lines than this."""
+        with self.read() as c:
+            beyond = select(t.events.c.id).where(t.events.c.order_id == order_id).order_by(t.events.c.id).offset(lines)
+            return c.scalar(beyond.limit(1)) is not None
+
     def chain_faults(self) -> Mapping[str, Sequence[str]]:
         """Take every link again: what does not fit, as sentences, by the number of the order (or `No order`)."""
         faults: dict[str, list[str]] = defaultdict(list)

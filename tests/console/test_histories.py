@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from console import histories
 from console.premis_file import NAMESPACE, premis_xml
 from pipeline.bureau import Bureau
 from pipeline.ledger.work import add_event
@@ -91,31 +92,62 @@ def test_the_history_is_told_in_words_and_its_chain_is_checked(bureau: Bureau) -
         place = f"/orders/{order.number}/history"
         assert f'{place}"' in client.get(f"/orders/{order.number}").text
         seen = text_of(client.get(place))
-        assert f"Checked just now: 0 lines, each linked to the one before. {lines} more are not linked yet" in seen
+        assert re.search("Checked just now, [0-9-]+ [0-9:]+ UTC: 0 lines", seen)
+        assert f"0 lines, each linked to the one before. {lines} more are not linked yet" in seen
         assert re.search(r"[0-9-]+ [0-9:]+ UTC order WO-2026-0001 closed by keller all in", seen)
         bureau.ledger.link_events()
         page = client.get(place)
-        assert f"Unbroken Checked just now: {lines} lines, each linked to the one before. Last link:" in text_of(page)
+        assert "Unbroken Checked just now" in text_of(page)
+        assert f": {lines} lines, each linked to the one before. Last link:" in text_of(page)
         head = bureau.ledger.history(order.id, limit=1_000)[-1].hash
         assert head is not None and head in page.text
         assert HOSTILE[:8] not in page.text
 
 
-def test_a_history_that_was_changed_is_shown_so_and_only_that_one(bureau: Bureau) -> None:
-    other, order = worked_off(bureau), open_order(bureau.ledger)
-    receive(bureau.ledger, order, 1)
-    bureau.ledger.link_events()
+def tamper(bureau: Bureau, order: WorkOrder) -> None:
+    """Change what the history says, as somebody does who has the file of the ledger."""
     with bureau.ledger.write() as connection:
         for (name,) in connection.execute(
             text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events' AND name LIKE '%no_%'")
         ).all():
             connection.execute(text(f"DROP TRIGGER {name}"))
         connection.execute(text("UPDATE events SET who = 'nobody' WHERE order_id = :id"), {"id": order.id})
+
+
+def test_a_history_that_was_changed_is_shown_so_and_only_that_one(bureau: Bureau) -> None:
+    other, order = worked_off(bureau), open_order(bureau.ledger)
+    receive(bureau.ledger, order, 1)
+    bureau.ledger.link_events()
+    tamper(bureau, order)
     with served(bureau) as client:
         sign_in(client, "bill", PASSWORD)
         seen = text_of(client.get(f"/orders/{order.number}/history"))
         assert "This history is not as it was written." in seen and "line 1 of its history" in seen
         assert "Unbroken" in text_of(client.get(f"/orders/{other.number}/history"))
+
+
+def test_a_very_long_chain_is_shown_at_once_and_checked_when_asked_each_time_anew(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = worked_off(bureau)
+    bureau.ledger.link_events()
+    lines = len(bureau.ledger.history(order.id, limit=1_000))
+    with served(bureau) as client:
+        sign_in(client, "audit", PASSWORD)
+        place = f"/orders/{order.number}/history"
+        monkeypatch.setattr(histories, "CHECKED_UNASKED", lines)
+        assert "Unbroken" in text_of(client.get(place))
+        monkeypatch.setattr(histories, "CHECKED_UNASKED", lines - 1)
+        page = client.get(place)
+        assert (
+            "Not checked" in text_of(page) and "Unbroken" not in text_of(page) and "closed by keller" in text_of(page)
+        )
+        asked = re.search(r'href="([^"]+)">Check it now', page.text)
+        assert asked is not None
+        assert "Unbroken" in text_of(client.get(asked[1]))
+        assert "Not checked" in text_of(client.get(place)), "that it was sound is not remembered"
+        tamper(bureau, order)
+        assert "This history is not as it was written." in text_of(client.get(asked[1]))
 
 
 def test_a_long_history_is_read_screen_by_screen(bureau: Bureau) -> None:
