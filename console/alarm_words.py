@@ -61,7 +61,7 @@ WORDS: Mapping[AlarmKind, AlarmWords] = {
 
 
 def alarm_sentence(alarm: Alarm) -> str:
-    """What to do, and why: `Clean the glass of fi-7160: 37 pages since Nov 23, 09:14 UTC have a line ...`, in full."""
+    """What to do, and why: `Clean the glass of fi-7160: 37 pages since 2026-11-23 09:14 UTC have a line ...`."""
     if alarm.kind is AlarmKind.COUNT_OFF:
         return f"Count the sheets of {alarm.order} again: {alarm.what}."
     words = WORDS[alarm.kind]
@@ -78,4 +78,4 @@ def alarm_place(alarm: Alarm) -> str:
 
 
 def _since(moment: datetime) -> str:
-    return f"{moment:%b} {moment.day}, {moment:%H:%M} UTC"
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -316,7 +316,7 @@ def _finish(order: Backlog, now: datetime) -> str:
 def _moment(moment: datetime, now: datetime) -> str:
     if moment - now > timedelta(days=365):
         return "over a year"
-    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%b} {moment.day}, {moment:%H:%M}"
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _span(seconds: float) -> str:

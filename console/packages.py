@@ -209,7 +209,7 @@ def size_of(size_bytes: int) -> str:
         if size < 1024:
             return f"{size:,.0f} {unit}"
         size /= 1024
-    return f"{size:,.1f} GiB"
+    return f"{size:,.1f}".removesuffix(".0") + " GiB"
 
 
 def words_in(search: str) -> str:

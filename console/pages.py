@@ -28,7 +28,8 @@ DOUBTFUL_BELOW = 0.7  # a word read with less confidence is marked for the eye; 
 MOST_WORDS = 3000  # laid over the picture; a page full of small print has about half as many
 MOST_LINES = 500  # of text on a screen; a densely typed sheet has 100
 MOST_VALUES = 12  # of a reading that is a list; a page goes through fewer stages
-LONGEST_VALUE = 80  # signs; the ink map has a thousand, for other eyes
+LONGEST_VALUE = 80  # signs
+NOT_FOR_PEOPLE = frozenset({"blank.ink_map"})  # a picture of the page in a thousand signs, for programs
 # what a picture is made from is in its address, so that a browser may keep it, and show it to who bears the same cookie
 # alone: not to who signs in next at the same machine
 KEPT = {"cache-control": "private, max-age=31536000, immutable", "vary": "cookie"}
@@ -163,7 +164,7 @@ def _placed(text: TextLayer) -> list[PlacedWord]:
 
 
 def _readings_shown(readings: Readings) -> list[tuple[str, str]]:
-    return [(name, _value_shown(value)) for name, value in sorted(readings.items())]
+    return [(name, _value_shown(value)) for name, value in sorted(readings.items()) if name not in NOT_FOR_PEOPLE]
 
 
 def _value_shown(value: object) -> str:

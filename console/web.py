@@ -24,7 +24,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console.alarms_page import add_alarms
+from console.alarms_page import SEES_ALARMS, add_alarms
 from console.api import PLACE as API_PLACE
 from console.api import create_api
 from console.api_door import http_problem
@@ -219,7 +219,8 @@ def _add_floor(app: FastAPI, bureau: Bureau, door: Doorkeeper) -> None:
 
 def _of(session: Session) -> dict[str, Any]:
     """What the floor shows of whoever looks at it."""
-    return {"session": session, "may_start": session.user.role in MAY_START}
+    role = session.user.role
+    return {"session": session, "may_start": role in MAY_START, "sees_alarms": role in SEES_ALARMS}
 
 
 @contextmanager

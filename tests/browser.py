@@ -17,6 +17,22 @@ PICTURES = ROOT / "bench/out/screens"  # for the eye and for the documentation; 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SIZES = {"desk": (1280, 900), "wall": (1920, 1080), "phone": (390, 844)}
 
+NARROW = (320, 640)
+MOST_STOPS = 60
+# a stop that lies in itself (the parts of a date) has its ring around the whole; None when the page is left again
+_FOCUS = """() => {
+    const one = document.activeElement;
+    if (!one || one === document.body || one.dataset.passed) return null;
+    if (one.type !== "date") one.dataset.passed = "yes";
+    const box = one.getBoundingClientRect(), style = getComputedStyle(one);
+    const middle = document.elementFromPoint(box.x + Math.min(box.width, innerWidth) / 2, box.y + box.height / 2);
+    return {
+        name: one.getAttribute("aria-label") || one.innerText || one.id || one.name,
+        ring: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 1,
+        seen: box.width > 0 && middle !== null && (one.contains(middle) || middle.contains(one)),
+    };
+}"""
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
@@ -55,6 +71,35 @@ def picture(page: Page, name: str) -> None:
     """Keep what is on the screen as `NAME.png`."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def sideways(page: Page) -> list[str]:
+    """At which of the widths of WCAG 2.2, 1.4.10 (320) and of a desk at 200 % the page as it is scrolls sideways."""
+    size = page.viewport_size
+    assert size is not None
+    found = []
+    for width in NARROW:
+        page.set_viewport_size({"width": width, "height": size["height"]})
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"it scrolls sideways at {width} px")
+    page.set_viewport_size(size)
+    return found
+
+
+def lost_focus(page: Page) -> list[str]:
+    """Where somebody who turns the page with the Tab key alone does not see where they are, from the first stop on."""
+    found, stops = [], 0
+    while stops < MOST_STOPS:
+        page.keyboard.press("Tab")
+        stop: dict[str, Any] | None = page.evaluate(_FOCUS)
+        if stop is None:
+            break
+        if not stops and stop["name"] != "Skip to content":
+            found.append("the first stop does not lead past the head of the page")
+        if not (stop["ring"] and stop["seen"]):
+            found.append(f"the focus is not to be seen on {stop['name']!r}")
+        stops += 1
+    return found or ([] if stops else ["the Tab key leads nowhere"])
 
 
 def faults(page: Page) -> list[str]:

@@ -488,10 +488,12 @@ def _names_of(c: Connection, subjects: set[str]) -> dict[str, str]:
         .join(t.orders, t.orders.c.id == t.documents.c.order_id)
         .where(t.documents.c.id.in_(ids("document")))
     )
+    rolls = c.execute(select(t.rolls.c.id, t.rolls.c.number).where(t.rolls.c.id.in_(ids("roll"))))
     orders = c.execute(select(t.orders.c.id, t.orders.c.number).where(t.orders.c.id.in_(ids("order"))))
     return {
         **{f"page {one.id}": f"page {one.sequence} of batch {one.name}" for one in pages},
         **{f"batch {one.id}": f"batch {one.name}" for one in batches},
         **{f"document {one.id}": f"document {public_id(one.number, one.batch_id, one.sequence)}" for one in documents},
+        **{f"roll {one.id}": f"roll {one.number}" for one in rolls},
         **{f"order {one.id}": f"order {one.number}" for one in orders},
     }

@@ -6,6 +6,7 @@ Another agency's package by its address stands in `test_packages.py`; answers of
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 from typing import Any
@@ -20,12 +21,13 @@ from console.web import create_app
 from pipeline import people
 from pipeline.bureau import Bureau
 from pipeline.document_work import BagJob, write_bag
-from pipeline.model import BatchId, PlannedDocument, ReceivedPage, TaskKind, WorkOrder
+from pipeline.model import BatchId, PlannedDocument, ReceivedPage, Role, TaskKind, WorkOrder
 from pipeline.packaging import document_file_name, package_folder
 from stages.page_image import Box, Line, TextLayer, Word
 from tests.browser import chromium
 from tests.console.served import served
-from tests.console.test_orders import bureau
+from tests.console.test_alarms_page import dirty
+from tests.console.test_orders import NAMES, bureau
 from tests.console.test_signing_in import PASSWORD, form_token, sign_in
 from tests.pipeline.by_hand import CHARGE, finish, open_order
 
@@ -122,6 +124,27 @@ def test_a_thousand_wrong_passwords_cost_little_and_lock_nobody_out_elsewhere(bu
         with bureau.ledger.write() as connection:
             connection.execute(text("UPDATE failed_sign_ins SET at_ms = at_ms - 15 * 60000"))
         assert sign_in(client, "keller", PASSWORD).status_code == 303
+
+
+def test_nobody_is_shown_a_link_that_is_not_for_them(bureau: Bureau) -> None:
+    delivered(bureau)
+    dirty(bureau, 2)
+    with served(bureau) as client:
+        for name, (role, _) in NAMES.items():
+            client.cookies.clear()
+            sign_in(client, name, PASSWORD)
+            waiting, seen = ["/packages" if role is Role.AGENCY else "/", "/orders"], dict[str, int]()
+            while waiting:
+                place = waiting.pop()
+                if place in seen or ".webp" in place:  # there are no pictures in this bureau
+                    continue
+                answer = client.get(place)
+                seen[place] = answer.status_code
+                if answer.headers.get("content-type", "").startswith("text/html"):
+                    links = re.findall(r'href="(/[^"]*)"', answer.text)
+                    waiting += [html.unescape(one).partition("#")[0] for one in links]
+            assert {place: status for place, status in seen.items() if status >= 400} == {}, name
+            assert len(seen) > 5
 
 
 def delivered(bureau: Bureau, *, word: str = "deeds", scan: bytes = b"x") -> WorkOrder:
