@@ -29,7 +29,7 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.bureau import Bureau
 from pipeline.intake import DeliveredFile, batch_digest, is_junk, keepable, natural_key, scan_files
-from pipeline.ledger import OrderNotOpen
+from pipeline.ledger import OrderNotOpen, PlaceClaimed
 from pipeline.ledger.lookups import UploadLook
 from pipeline.model import OrderStatus, Sha256, WorkOrder
 from pipeline.store import file_digest, fsync_path
@@ -127,6 +127,15 @@ class UploadOver(UploadRefused):
 
     def __init__(self) -> None:
         super().__init__("This upload was completed. Begin another for further files.")
+
+
+class TakenInByHand(UploadRefused):
+    """Somebody of the house takes its files in where they lie."""
+
+    code = "taken-in-by-hand"
+
+    def __init__(self) -> None:
+        super().__init__("The bureau takes its files in by hand. Ask the bureau what became of them.")
 
 
 class TooManyUploads(UploadRefused):
@@ -402,9 +411,12 @@ def complete_upload(bureau: Bureau, upload_id: str, *, who: str) -> UploadLook:
             raise NotWhole(missing)
         batch = folder / _BATCH
         assert set(scan_files(batch)) == {file.name for file in upload.files}
-        bureau.ledger.announce_delivery(
-            source=str(batch), name=upload.name, order_number=upload.order, moves=True, who=who, upload=upload_id
-        )
+        try:
+            bureau.ledger.announce_delivery(
+                source=str(batch), name=upload.name, order_number=upload.order, moves=True, who=who, upload=upload_id
+            )
+        except PlaceClaimed as error:
+            raise TakenInByHand from error
     log.info("upload %s completed", upload_id)
     look = bureau.ledger.upload_look(upload_id)
     assert look is not None

@@ -4,7 +4,15 @@ from pipeline.ledger.alarms import NoSuchAlarm
 from pipeline.ledger.database import LedgerUnusable
 from pipeline.ledger.inspections import AWAITING_INSPECTION, QUALITY_DEFECT, LotChanged, NotToBeLookedAt
 from pipeline.ledger.leadership import Leadership
-from pipeline.ledger.ledger import AWAITING_RESCAN, BatchChanged, HeldNoLonger, Ledger, OrderNotOpen, UnknownOrder
+from pipeline.ledger.ledger import (
+    AWAITING_RESCAN,
+    BatchChanged,
+    HeldNoLonger,
+    Ledger,
+    OrderNotOpen,
+    PlaceClaimed,
+    UnknownOrder,
+)
 from pipeline.ledger.package_links import NoSuchLink, PackageLink
 from pipeline.ledger.people import NoPassword, NoSuchUser, Session, UserExists
 from pipeline.ledger.tokens import NoSuchToken
@@ -29,6 +37,7 @@ __all__ = [
     "NotToBeLookedAt",
     "OrderNotOpen",
     "PackageLink",
+    "PlaceClaimed",
     "Session",
     "UnknownOrder",
     "UserExists",

@@ -73,6 +73,10 @@ class OrderNotOpen(RuntimeError):
     """The work order takes no more batches, or cannot be closed or reopened as it stands."""
 
 
+class PlaceClaimed(RuntimeError):
+    """What an upload has brought is being taken in already, as another delivery: by hand, where it lies."""
+
+
 class BatchChanged(RuntimeError):
     """A page of the batch was decided while the batch was being assembled."""
 
@@ -209,6 +213,9 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
         """Claim a place before anything is moved; a place that is claimed already keeps its claim.
 
         What came by an upload is announced once for ever, wherever it lies by now.
+
+        Raises:
+            PlaceClaimed: the upload's place is claimed, and not for the upload.
         """
         claimed = and_(t.deliveries.c.source == source, IS_UNFINISHED)
         with self.write() as c:
@@ -238,6 +245,9 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
                 ).scalar_one()
                 add_event(c, order_id, f"delivery {delivery_id}", "seen", who, "done", name=name)
                 return DeliveryId(delivery_id), TaskId(task_id)
+            others = select(t.deliveries.c.id).where(claimed, t.deliveries.c.upload.is_distinct_from(upload))
+            if upload is not None and c.scalar(others) is not None:
+                raise PlaceClaimed
         # another watcher was quicker in between: its claim stands
         return self.announce_delivery(
             source=source, name=name, order_number=order_number, moves=moves, who=who, operator=operator, upload=upload

@@ -320,6 +320,22 @@ def test_any_console_takes_the_next_piece(bureau: Bureau) -> None:
         other.close()
 
 
+def test_what_the_house_takes_in_by_hand_where_it_lies_is_not_announced_again(bureau: Bureau) -> None:
+    opened(bureau)
+    upload = begin(bureau)
+    send_all(bureau, upload)
+    place = bureau.settings.folder("inbox") / uploads.UPLOADS_FOLDER / upload.id / "batch"
+    by_hand = bureau.ledger.announce_delivery(
+        source=str(place), name="batch", order_number="WO-1", moves=False, who="root"
+    )
+    with pytest.raises(uploads.TakenInByHand):
+        complete(bureau, upload)
+    take_in(bureau)
+    [(name, _)] = batches(bureau)
+    assert name == "batch" and bureau.ledger.batch_of_delivery(by_hand[0]) is not None
+    assert complete(bureau, upload).name == "box-1", "and when that is over it is a delivery like any other"
+
+
 def test_an_upload_is_announced_once_for_ever_on_both_databases(ledger: Ledger) -> None:
     order = open_in(ledger)
 
