@@ -9,6 +9,8 @@ from datetime import datetime
 from pipeline.ledger.alarms import Alarm
 from pipeline.model import AlarmKind
 
+_BATCHES_TOLD = 2  # the newest; all that are known stand beside the alarm
+
 
 @dataclass(frozen=True, slots=True)
 class AlarmWords:
@@ -61,13 +63,16 @@ WORDS: Mapping[AlarmKind, AlarmWords] = {
 
 
 def alarm_sentence(alarm: Alarm) -> str:
-    """What to do, and why: `Clean the glass of fi-7160: 37 pages since 2026-11-23 09:14 UTC have a line ...`."""
+    """What to do, and why: `Clean the glass of fi-7160: 37 pages since 2026-11-23 09:14 UTC have ...`."""
     if alarm.kind is AlarmKind.COUNT_OFF:
         return f"Count the sheets of {alarm.order} again: {alarm.what}."
     words = WORDS[alarm.kind]
     told = words.one if alarm.pages == 1 else words.many
     pages = "1 page" if alarm.pages == 1 else f"{alarm.pages:,} pages"
-    return f"{words.to_do.format(at=alarm_place(alarm))}: {pages} since {_since(alarm.first_at)} {told}."
+    # of two scanners of one model the files may tell the model alone: whoever scanned these batches knows which it was
+    batches = list(dict.fromkeys(f"“{page.batch}” of {page.order}" for page in alarm.newest)) if alarm.scanner else []
+    where = f", the last in {' and '.join(batches[:_BATCHES_TOLD])}" if batches else ""
+    return f"{words.to_do.format(at=alarm_place(alarm))}: {pages} since {_since(alarm.first_at)} {told}{where}."
 
 
 def alarm_place(alarm: Alarm) -> str:

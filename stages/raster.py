@@ -21,6 +21,8 @@ Image.MAX_IMAGE_PIXELS = None
 MIN_PLAUSIBLE_DPI = 20.0  # half the coarsest fax axis ever used (98 dpi) and more; below it stands a placeholder (0, 1)
 MAX_PLAUSIBLE_DPI = 10_000.0
 LONGEST_SCANNER = 60  # characters of a device's name; real ones have 5 to 40
+_LONGEST_WHICH = 24  # of what tells it from others of its model: serial numbers have 6 to 14, names of computers 15
+_SYSTEMS = ("windows", "mac os", "macos", "os x", "linux")  # some programs name these where the computer's name belongs
 MAX_AXIS_RATIO = 4.0  # fax at its coarsest is 204 x 98; beyond twice that the file does not mean it
 CM_PER_INCH = 2.54
 SAME_COLOUR_LEVELS = 3  # a profile that moves no probe colour by more than this is sRGB under another name
@@ -72,16 +74,25 @@ def plausible_dpi(dpi_x: float, dpi_y: float) -> tuple[float | None, float | Non
     return _snapped(dpi_x), _snapped(dpi_y)
 
 
-def scanner_name(make: object, model: object, software: object) -> str:
+def scanner_name(
+    make: object, model: object, software: object, *, serial: object = None, computer: object = None
+) -> str:
     """The device that made a file, in the file's own words: maker and model, else the program; "" if it names none.
 
-    What is no text or bytes counts as not given. The words are a stranger's: only printable characters are kept, at
-    most `LONGEST_SCANNER` of them.
+    Two of one model are told apart by the serial number, else by the computer that they stand at, where the file says
+    so. What is no text or bytes counts as not given. The words are a stranger's: only printable characters are kept,
+    at most `LONGEST_SCANNER` of them.
     """
-    maker, device, program = (_printable(one) for one in (make, model, software))
+    maker, device, program, number, host = (_printable(one) for one in (make, model, software, serial, computer))
     if device and device.casefold().startswith(maker.casefold()):  # "Canon", "Canon DR-C240"
         maker = ""
-    return (f"{maker} {device}".strip() or program)[:LONGEST_SCANNER].strip()
+    name = f"{maker} {device}".strip() or program
+    if host.casefold().startswith(_SYSTEMS):
+        host = ""
+    which = f" no. {number[:_LONGEST_WHICH]}" if number else f" at {host[:_LONGEST_WHICH]}" if host else ""
+    if not name:  # a number or a computer alone says nothing to whoever is sent there
+        return ""
+    return name[: LONGEST_SCANNER - len(which)].strip() + which.rstrip()
 
 
 def _printable(text: object) -> str:

@@ -286,7 +286,11 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
 def _scanner(image: Image.Image) -> str:
     try:
         exif = image.getexif()
-        return scanner_name(*(exif.get(tag) for tag in _DEVICE_TAGS))
+        # the number of a camera stands in a block of its own (EXIF 2.32, 4.6.5)
+        serial = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.BodySerialNumber)
+        return scanner_name(
+            *(exif.get(tag) for tag in _DEVICE_TAGS), serial=serial, computer=exif.get(ExifTags.Base.HostComputer)
+        )
     except Exception:
         # as above; a name that cannot be read is a name that is not given
         return ""

@@ -48,7 +48,8 @@ _COLOURS: Final = {
     CIELAB: 3,
     ICCLAB: 3,
 }
-MAKE, MODEL, SOFTWARE = 271, 272, 305  # TIFF 6.0, section 8
+MAKE, MODEL, SOFTWARE, HOST_COMPUTER = 271, 272, 305, 316  # TIFF 6.0, section 8
+SERIAL_NUMBER = 50735  # CameraSerialNumber; DNG 1.7, chapter 4
 MAX_SAMPLES = 8  # colours and alphas of one pixel
 MAX_GROWTH = 8  # of compressed against plain bytes; the worst G4 is sixfold
 SMALL_FILE_BYTES = 1 << 20
@@ -145,7 +146,13 @@ def read_tiff(path: Path, page_index: int, max_megapixels: float) -> Raster:
         dpi_y=dpi_y,
         orientation=page.number(274, 1),
         encoded=encoded,
-        scanner=scanner_name(tags.get(MAKE), tags.get(MODEL), tags.get(SOFTWARE)),
+        scanner=scanner_name(
+            tags.get(MAKE),
+            tags.get(MODEL),
+            tags.get(SOFTWARE),
+            serial=tags.get(SERIAL_NUMBER),
+            computer=tags.get(HOST_COMPUTER),
+        ),
         warnings=warnings,
     )
 

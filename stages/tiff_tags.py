@@ -48,7 +48,7 @@ _BYTE_STRINGS: Final = frozenset({347, 34675})  # JPEG tables and profile: some 
 # what the decoder asks for; others are never read, so their rubbish cannot hurt
 _WANTED: Final = frozenset(
     {254, 255, 256, 257, 258, 259, 262, 266, 271, 272, 273, 274, 277, 278, 279, 282, 283, 284, 292, 293, 296}
-    | {305, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347, 513, 514, 519, 529, 530, 532, 34675}
+    | {305, 316, 317, 320, 322, 323, 324, 325, 332, 338, 339, 347, 513, 514, 519, 529, 530, 532, 34675, 50735}
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from console.alarm_words import alarm_sentence
 from pipeline.bureau import Bureau
 from pipeline.ledger import Ledger
 from pipeline.ledger.settling import Asked
@@ -56,6 +57,16 @@ def test_a_dirty_glass_is_one_alarm_with_what_to_do_on_the_floor_and_its_page(bu
         assert 'href="/pages/37"' in page and "43 mm from the left" in page and "and 25 before these" in page
         assert "Clean the glass of fi-7160: 37 pages" in client.get("/").text
         assert 'platen_scan_alarms{kind="streak"} 1.0' in client.get("/metrics").text
+
+
+def test_where_two_scanners_share_a_name_the_alarm_says_of_which_batches_it_speaks(bureau: Bureau) -> None:
+    dirty(bureau, 2)
+    [alarm] = dirty(bureau, 3).open_alarms()
+    batches = {f"“{page.batch}” of {page.order}" for page in alarm.newest}
+    assert len(batches) == 2
+    said, where = alarm_sentence(alarm).split(", the last in ")
+    assert said.startswith("Clean the glass of fi-7160: 5 pages since")
+    assert set(where.removesuffix(".").split(" and ")) == batches
 
 
 @pytest.mark.parametrize("role", Role)

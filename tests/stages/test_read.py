@@ -157,6 +157,34 @@ def test_a_page_tells_which_scanner_made_it(
     assert readings(read_page(path, 0, SETTINGS))["scanner"] == told
 
 
+@pytest.mark.parametrize(
+    ("number", "computer", "told"),
+    [
+        ("A09X012345", "SCAN-ROOM-12", "Canon EOS R5 no. A09X012345"),
+        ("", "SCAN-ROOM-12", "Canon EOS R5 at SCAN-ROOM-12"),
+        ("", "Windows 10", "Canon EOS R5"),
+        ("\x1b[31m" + "7" * 5000, "", "Canon EOS R5 no. [31m" + "7" * 20),
+    ],
+)
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_two_scanners_of_one_model_have_two_names_where_the_file_tells_them_apart(
+    tmp_path: Path, kind: str, number: str, computer: str, told: str
+) -> None:
+    path = tmp_path / "scan"
+    if kind == "TIFF":
+        info = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, text in ((272, "Canon EOS R5"), (316, computer), (50735, number)):
+            info.tagtype[tag] = TiffTags.ASCII
+            info[tag] = text
+        Image.fromarray(colours()).save(path, kind, tiffinfo=info)
+    else:
+        exif = Image.Exif()
+        exif.update({272: "Canon EOS R5", 316: computer})
+        exif.get_ifd(0x8769)[0xA431] = number
+        Image.fromarray(colours()).save(path, kind, exif=exif)
+    assert readings(read_page(path, 0, SETTINGS))["scanner"] == told
+
+
 def test_a_pdf_tells_which_device_created_it(tmp_path: Path) -> None:
     path = tmp_path / "scan"
     with pikepdf.new() as pdf:
