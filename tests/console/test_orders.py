@@ -84,7 +84,7 @@ def test_orders_are_found_by_number_customer_and_title_and_shown_with_their_page
         assert numbers("search=0%25_") == numbers("status=closed") == []
         assert numbers("status=open&search=%00") == ["LAND-7", order.number], "what cannot be typed is not looked for"
         assert numbers("search=%FF") == []
-        assert f"{order.number} Deeds DPHHS open – waits for 1 held page 5 4 1 0" in text_of(client.get("/orders"))
+        assert f"{order.number} Deeds waits for 1 held page DPHHS open – 5 4 1 0" in text_of(client.get("/orders"))
 
 
 def test_a_long_list_of_orders_is_read_page_by_page_and_none_is_missing(bureau: Bureau) -> None:

@@ -129,7 +129,9 @@ def test_a_page_that_cannot_be_drawn_is_shown_without_a_picture_and_says_why_it_
         batch = client.get(batch_place(worked_off, "broken.tif"))
         assert "held for a person" in text_of(batch)
         answer = client.get(thumbnails(batch.text)[0])
-        assert answer.status_code == 404 and "cannot be read" in answer.text
+        assert answer.status_code == 404 and "no picture" in answer.text
+        opened = client.get(thumbnails(batch.text)[0], headers={"Accept": "text/html"})
+        assert opened.status_code == 404 and "cannot be read" in opened.text
         [place] = re.findall(r'href="(/pages/\d+)"', batch.text)
         page = text_of(client.get(place))
         assert "cannot be read" in page and "It has not been prepared: it is held." in page
