@@ -69,17 +69,18 @@ def alarm_sentence(alarm: Alarm) -> str:
     words = WORDS[alarm.kind]
     told = words.one if alarm.pages == 1 else words.many
     pages = "1 page" if alarm.pages == 1 else f"{alarm.pages:,} pages"
-    # of two scanners of one model the files may tell the model alone: whoever scanned these batches knows which it was
-    batches = list(dict.fromkeys(f"“{page.batch}” of {page.order}" for page in alarm.newest)) if alarm.scanner else []
+    # where the files tell no scanner, or only its model: whoever scanned these batches knows which it was
+    newest = () if alarm.batch else alarm.newest
+    batches = list(dict.fromkeys(f"“{page.batch}” of {page.order}" for page in newest))
     where = f", the last in {' and '.join(batches[:_BATCHES_TOLD])}" if batches else ""
     return f"{words.to_do.format(at=alarm_place(alarm))}: {pages} since {_since(alarm.first_at)} {told}{where}."
 
 
 def alarm_place(alarm: Alarm) -> str:
-    """Where to go: the scanner, or the batch or order where the files do not name one."""
+    """Where to go: the scanner, or that of the batch or order where the files do not name one."""
     if alarm.scanner:
         return alarm.scanner
-    return f"the scanner of batch “{alarm.batch}” of {alarm.order}" if alarm.batch else f"order {alarm.order}"
+    return f"the scanner of batch “{alarm.batch}” of {alarm.order}" if alarm.batch else f"the scanner of {alarm.order}"
 
 
 def _since(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, null, or_, select, update
 
 from pipeline.ledger import tables as t
 from pipeline.ledger.reports import Reports, moment
@@ -40,15 +40,16 @@ class AlarmPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """One alarm: of a scanner, of a batch whose files name none, or of an order.
+    """One alarm: of a scanner, or of an order where the files name none.
 
-    `scanner` is empty where it is not known. `pages` counts all of them, `newest` are the last few.
+    `scanner` is empty where it is not known; `batch` is then told as long as all its pages are of one. `pages` counts
+    all of them, `newest` are the last few.
     """
 
     id: int
     kind: AlarmKind
     scanner: str
-    order: str | None  # of an alarm of a batch or an order
+    order: str | None  # of an alarm of an order
     batch: str | None
     pages: int
     what: str
@@ -89,7 +90,7 @@ class Alarms(Reports):
             ).all()
             groups: defaultdict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
             for row in rows:
-                groups[row.kind, f"scanner {row.scanner}" if row.scanner else f"batch {row.batch_id}"].append(row)
+                groups[row.kind, f"scanner {row.scanner}" if row.scanner else f"order {row.order_id}"].append(row)
             for (kind, origin), group in sorted(groups.items()):  # in one order, or two could wait for each other
                 seen = c.execute(
                     select(t.alarms.c.id, t.alarms.c.seen_ms)
@@ -230,6 +231,8 @@ def _add(c: Connection, alarm_id: int, rows: Sequence[Row[Any]]) -> None:
         .where(t.alarms.c.id == alarm_id)
         .values(pages=t.alarms.c.pages + len(rows), last_ms=last.at_ms, what=last.what)
     )
+    others = [t.alarms.c.batch_id != batch_id for batch_id in {row.batch_id for row in rows}]
+    c.execute(update(t.alarms).where(t.alarms.c.id == alarm_id, or_(*others)).values(batch_id=null()))
     c.execute(update(t.alarm_pages).where(t.alarm_pages.c.id.in_([row.id for row in rows])).values(alarm_id=alarm_id))
 
 

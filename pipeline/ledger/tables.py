@@ -460,8 +460,8 @@ rescans = Table(
     Column("at_ms", BigInteger, nullable=False),
 )
 
-# What is the matter with scans: one open alarm a kind and origin (`scanner NAME`, `batch ID` where the files name no
-# scanner, `order ID`). It is open until somebody has seen it, or until it is over by itself.
+# What is the matter with scans: one open alarm a kind and origin (`scanner NAME`, or `order ID`: where the files name
+# no scanner, and of an order itself). It is open until somebody has seen it, or until it is over by itself.
 alarms = Table(
     "alarms",
     metadata,

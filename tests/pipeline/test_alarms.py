@@ -279,13 +279,13 @@ def test_four_hundred_dirty_pages_are_one_alarm(ledger: Ledger) -> None:
     assert [one.number for one in alarm.newest][:2] == [400, 399]
 
 
-def test_scanners_and_batches_of_unknown_ones_have_alarms_of_their_own(ledger: Ledger) -> None:
+def test_scanners_and_orders_of_unknown_ones_have_alarms_of_their_own(ledger: Ledger) -> None:
     order = open_order(ledger)
     receive(ledger, order, 6, "box-1")
     prepare(ledger, 2, scanner="fi-7160")
     prepare(ledger, 2, scanner="DR-C240")
     prepare(ledger, 2, scanner="")
-    receive(ledger, order, 2, "box-2")
+    receive(ledger, open_order(ledger), 2, "box-2")
     prepare(ledger, 10, scanner="")
     work_off(ledger)
     ledger.fold_alarms()
@@ -295,6 +295,20 @@ def test_scanners_and_batches_of_unknown_ones_have_alarms_of_their_own(ledger: L
         ("DR-C240", "", 2),
         ("fi-7160", "", 2),
     ]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_single_files_of_a_scanner_without_a_name_are_one_alarm_and_of_no_batch(ledger: Ledger, at_once: bool) -> None:
+    order = open_order(ledger)
+    for number in range(5):
+        receive(ledger, order, 1, f"{number:04}")
+        prepare(ledger, 1, scanner="")
+        work_off(ledger)
+        if not at_once:
+            ledger.fold_alarms()
+    ledger.fold_alarms()
+    [alarm] = ledger.open_alarms()
+    assert (alarm.pages, alarm.order, alarm.batch) == (5, order.number, None)
 
 
 def test_pages_from_before_it_was_seen_belong_to_it_and_later_ones_are_a_new_alarm(ledger: Ledger) -> None:
