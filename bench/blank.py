@@ -2,10 +2,11 @@
 
 Empty sides are drawn with what makes them look written, in equal parts: clean or tinted, dust, holes, border, fold,
 ruled paper, print showing through, staple. The mean depends on these parts: a batch of clean sides has far more
-found. Written sides are drawn with the least that can be written, in equal parts too, and with the same dirt. One
-full stop alone is told apart: nothing tells it from a speck of dust. Every page of the real scans is content too, as
-it is, faded and cut into quarters. Sheets with print on one side, whose other side is empty or bears little, show
-what the maps of both sides prove.
+found. A side that print shows through is judged with its other side, as assembly does where both are scanned. Written
+sides are drawn with the least that can be written, in equal parts too, and with the same dirt. One full stop alone is
+told apart: nothing tells it from a speck of dust. Every page of the real scans is content too, as it is, faded and cut
+into quarters, and as the back of itself and of others, which show through. Sheets with print on one side, whose other
+side is empty or bears little, show what both sides prove of one.
 
 `BENCH_PAGES` (300) says how many sides of each sort are drawn; 2,000 take an hour.
 """
@@ -27,10 +28,10 @@ from fixtures import pages
 from fixtures.pages import DrawnPage
 from fixtures.paper import Paper
 from fixtures.prose import Prose
-from fixtures.scanner import Hole, Lid, scanned, three_holes, two_holes
+from fixtures.scanner import BLEED_BLUR_MM, Hole, Lid, scanned, three_holes, two_holes
 from fixtures.typefaces import Face
-from stages.blank import Settings, blank
-from stages.bleed_through import proved_blank
+from stages.blank import Settings, blank, proved_blank
+from stages.bleed_through import may_show_through
 from stages.errors import Refusal
 from stages.page_image import PageImage
 from stages.read import Settings as ReadSettings
@@ -39,12 +40,14 @@ from stages.sheets import LETTER_MM
 
 Grey = npt.NDArray[np.uint8]
 Random = np.random.Generator
+Drawn = PageImage | tuple[PageImage, PageImage]  # a side, or it and the other side of its sheet
 
 SIDES = 300
 SHEETS_SHARE = 5  # so many sides of each sort to a sheet with print on its other side, which is dear to draw
 DPI = 150.0
 INK_SHARE, DARK, MARGIN_MM = 0.005, 128, 15.0  # IMAGING 2.8: common practice
-FADED = 0.35  # of the contrast
+FADED, PALE = 0.35, 0.1  # of the contrast
+WHITE = 255
 
 
 def run() -> None:
@@ -66,6 +69,10 @@ def run() -> None:
         for image in real_content():
             _tally(tally, image)
         print_table(("written", *COLUMNS), [_row("real scans, faded, quarters", tally)])
+        looks, proved = _real_backs()
+        print_table(
+            ("written backs", "looks", "proved blank"), [("real scans, that others show through", looks, proved)]
+        )
     else:
         print(f"Skipped: the real scans are not beside the project ({REAL_SCANS}).")
     _print_sheets(max(2, count // SHEETS_SHARE))
@@ -94,9 +101,31 @@ def real_content() -> Iterator[PageImage]:
                     yield PageImage(pixels=np.ascontiguousarray(quarter), dpi=page.dpi)
 
 
-def _tally(tally: Counter[str], image: PageImage) -> None:
+def _real_backs() -> tuple[int, int]:
+    """How many looks at real scans, which the same or another page shows through, and how many proved them blank."""
+    scans = [read_page(path, 0, ReadSettings()) for path in sorted((REAL_SCANS / "ocr-truth").rglob("*.[jp][pn]*g"))]
+    looks = proved = 0
+    for number, page in enumerate(scans):
+        for front in (page, scans[number - 1]):
+            level = cv2.resize(front.grey(), (page.width_px, page.height_px), interpolation=cv2.INTER_AREA)
+            other = PageImage(pixels=level, dpi=page.dpi)
+            through = cv2.GaussianBlur(WHITE - level[:, ::-1], (0, 0), page.px(BLEED_BLUR_MM))
+            for contrast in (1.0, FADED, PALE):
+                written = cv2.convertScaleAbs(page.grey(), alpha=contrast, beta=(1 - contrast) * 235)
+                if blank(PageImage(pixels=written, dpi=page.dpi), Settings()).readings["blank.verdict"] == "blank":
+                    continue  # a faint carbon copy at a tenth of its contrast: there is nothing left to see
+                back = PageImage(pixels=cv2.subtract(written, cv2.convertScaleAbs(through, alpha=0.15)), dpi=page.dpi)
+                looks += 1
+                proved += proved_blank(back, other)
+    return looks, proved
+
+
+def _tally(tally: Counter[str], drawn: Drawn) -> None:
+    image, other = drawn if isinstance(drawn, tuple) else (drawn, None)
     began = time.process_time()
     verdict = str(blank(image, Settings()).readings["blank.verdict"])
+    if other is not None and verdict != "blank" and proved_blank(image, other):
+        verdict = "blank"
     tally["us"] += round(1e6 * (time.process_time() - began))
     tally[verdict] += 1
     tally["n"] += 1
@@ -116,37 +145,47 @@ def _print_sheets(count: int) -> None:
         pages.letter, pages.typescript, pages.two_columns, pages.form, pages.ruled_table, pages.drawing,
     )  # fmt: skip
     rows = []
-    for title, write in (("empty back", None), ("back with a few words", _few_words)):
+    for title, write, unevenness in BACKS:
         tally: Counter[str] = Counter()
-        sizes = []
         for number in range(count):
             random = np.random.default_rng(number)
             front = fronts[number % len(fronts)](seed=number, dpi=DPI)
-            sheet = Paper(DPI, LETTER_MM)
-            if write is not None:
-                write(sheet, random)
-            back = DrawnPage(pixels=sheet.pixels(), dpi=DPI)
-            look = _look(random)
-            sides = [
-                blank(side.image(), Settings()).readings
-                for side in (
-                    scanned(front, seed=number, skew_deg=random.uniform(-0.3, 0.3), **look),
-                    scanned(
-                        back,
-                        seed=number + 1,
-                        bleed_through_of=front,
-                        bleed_depth=random.uniform(0.05, 0.25),
-                        skew_deg=random.uniform(-0.3, 0.3),
-                        **look,
-                    ),
-                )
-            ]
-            tally[str(sides[1]["blank.verdict"])] += 1
-            tally["proved"] += proved_blank(sides[1], sides[0])
-            sizes.append(len(str(sides[0]["blank.ink_map"])))
-        shares = (percent(tally[key] / count) for key in ("blank", "maybe", "content", "proved"))
-        rows.append((title, count, *shares, f"{np.mean(sizes):.0f}", max(sizes)))
-    print_table(("sheet", "n", "blank", "maybe", "content", "proved blank", "bytes a map", "most"), rows)
+            image, other = _sheet(front, random, write=write, depth=(0.05, 0.25), unevenness=unevenness)
+            side, other_side = (blank(each, Settings()).readings for each in (image, other))
+            verdict = str(side["blank.verdict"])
+            tally[verdict] += 1
+            if verdict != "blank" and may_show_through(side, other_side):
+                began = time.process_time()
+                tally["proved"] += proved_blank(image, other)
+                tally["us"] += round(1e6 * (time.process_time() - began))
+                tally["looks"] += 1
+        shares = (percent(tally[key] / count) for key in ("blank", "maybe", "content"))
+        rows.append(
+            (title, count, *shares, tally["proved"], tally["looks"], f"{tally['us'] / tally['looks'] / 1000:.0f}")
+        )
+    print_table(("sheet", "n", "blank", "maybe", "content", "proved blank", "looks", "CPU ms a look"), rows)
+
+
+def _sheet(
+    front: DrawnPage,
+    random: Random,
+    *,
+    write: Callable[[Paper, Random], None] | None = None,
+    depth: tuple[float, float] = (0.04, 0.2),
+    unevenness: float = 0.0,
+) -> tuple[PageImage, PageImage]:
+    """The back of a sheet and its front, scanned askew to each other."""
+    sheet = Paper(DPI, LETTER_MM)
+    if write is not None:
+        write(sheet, random)
+    back, look = DrawnPage(pixels=sheet.pixels(), dpi=DPI), _look(random)
+    askew_deg = random.uniform(-0.3, 0.3, 2)
+    seeds = random.integers(1 << 30, size=2)
+    through = {"bleed_through_of": front, "bleed_depth": random.uniform(*depth), "bleed_unevenness": unevenness}
+    return (
+        scanned(back, seed=int(seeds[0]), skew_deg=askew_deg[0], **through, **look).image(),  # type: ignore[arg-type]
+        scanned(front, seed=int(seeds[1]), skew_deg=askew_deg[1], **look).image(),  # type: ignore[arg-type]
+    )
 
 
 def _look(random: Random) -> dict[str, object]:
@@ -203,9 +242,8 @@ def _ruled_paper(sheet: Paper, random: Random) -> PageImage:
     return _scan(sheet, random, contrast=random.uniform(0.1, 0.25))
 
 
-def _showing_through(sheet: Paper, random: Random) -> PageImage:
-    front = pages.letter(seed=int(random.integers(1000)), dpi=DPI)
-    return _scan(sheet, random, bleed_through_of=front, bleed_depth=random.uniform(0.04, 0.2))
+def _showing_through(random: Random) -> Drawn:
+    return _sheet(pages.letter(seed=int(random.integers(1000)), dpi=DPI), random)
 
 
 def _write(sheet: Paper, random: Random, text: str, size_pt: float, *, pale: int = 0, x_mm: float = -1.0) -> None:
@@ -217,6 +255,25 @@ def _write(sheet: Paper, random: Random, text: str, size_pt: float, *, pale: int
 def _few_words(sheet: Paper, random: Random) -> None:
     text = (str(random.integers(1, 99)), "JH", "Received 3 May 1987", "see file 47/B", "paid")[random.integers(5)]
     _write(sheet, random, text, float(random.choice((8, 10, 14))), pale=int(random.choice((0, 100, 170, 200, 215))))
+
+
+def _pale_mark(sheet: Paper, random: Random) -> None:
+    """A number or a stroke hardly darker than its paper, anywhere among the print that shows through."""
+    if random.random() < 0.5:
+        _write(
+            sheet,
+            random,
+            str(random.integers(1, 999)),
+            float(random.choice((8, 10, 12))),
+            pale=int(random.integers(195, 232)),
+        )
+    else:
+        x, y = float(random.uniform(20, 120)), float(random.uniform(30, 240))
+        sheet.stroke(
+            [(x, y), (x + random.uniform(4, 60), y + random.uniform(-2, 2))],
+            thick_mm=0.4,
+            ink=int(random.integers(150, 230)),
+        )
 
 
 def _stamp(sheet: Paper, random: Random) -> PageImage:
@@ -274,17 +331,23 @@ def _on_paper(draw: Callable[[Paper, Random], PageImage]) -> Callable[[Random], 
     return lambda random: draw(Paper(DPI, LETTER_MM), random)
 
 
-EMPTY: dict[str, Callable[[Random], PageImage]] = {
+BACKS: tuple[tuple[str, Callable[[Paper, Random], None] | None, float], ...] = (
+    ("empty back", None, 0.0),
+    ("empty back of uneven paper", None, 0.1),
+    ("back with a few words", _few_words, 0.0),
+    ("back with a mark as pale as can be", _pale_mark, 0.0),
+)
+EMPTY: dict[str, Callable[[Random], Drawn]] = {
     "clean or tinted": _on_paper(_scan),
     "dusty": _on_paper(lambda sheet, random: _scan(sheet, random, **_dust(random))),
     "punched": _on_paper(lambda sheet, random: _scan(sheet, random, **_punched(random))),
     "border in sight": _on_paper(lambda sheet, random: _scan(sheet, random, **_bordered(random))),
     "folded": _on_paper(_folded),
     "ruled paper": _on_paper(_ruled_paper),
-    "showing through": _on_paper(_showing_through),
+    "showing through": _showing_through,
     "staple mark": _on_paper(_stapled),
 }
-WRITTEN: dict[str, Callable[[Random], PageImage]] = {
+WRITTEN: dict[str, Callable[[Random], Drawn]] = {
     "one digit": _written(lambda random: str(random.integers(10)), 9),
     "initials": _written(lambda _: "JH", 18),
     "pencil": _written(lambda _: "see file 47/B", 16, pale=(150, 210)),

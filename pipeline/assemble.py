@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
+from pipeline.budget import bytes_for_page
 from pipeline.bureau import Bureau
 from pipeline.model import BatchId, Exclusion, Page, PageId, PlannedDocument, Task
-from pipeline.profile import DocumentRules
-from stages.bleed_through import proved_blank
+from pipeline.page_work import SideJob, bears_nothing
+from pipeline.profile import DocumentRules, Profile
+from stages.blank import STROKES
+from stages.bleed_through import may_show_through
 from stages.errors import Refusal
 
+log = logging.getLogger(__name__)
+
+MOST_PROOFS = 400  # of one batch, half a second each; the backs of a box on thin paper would hold up its assembly
 MOST_DOUBTS_TOLD = 3  # a sentence is to be read; the places of all stand in the pages' readings
 
 
@@ -52,7 +59,7 @@ def planned_documents(
     `rules` says otherwise. A separator ends the document before it and is in none, and neither is its blank other
     side. A page that is held takes its place as content: whatever it is, it is not lost. Pages left out before
     (waived, or replaced by a rescan) are given too: they keep sides paired and sheets counted, and are in no document.
-    `proven_blank` are pages whose verdict was `maybe` and that have been proven blank since (see `sides_to_prove`).
+    `proven_blank` are pages that were not surely blank and have been proven so since (see `sides_to_prove`).
     """
     exclusions: dict[PageId, Exclusion] = {}
     stacks: dict[str, _Stack] = {}
@@ -108,7 +115,10 @@ def parting_doubts(pages: Sequence[Page], rules: DocumentRules, *, proven_blank:
 
 
 def sides_to_prove(pages: Sequence[Page], rules: DocumentRules) -> list[tuple[Page, Page]]:
-    """Each prepared page that is perhaps blank, with the other side of its sheet, by which that may be proven."""
+    """Each prepared page that may bear nothing but what shows through, with the other side, by which that is proven.
+
+    Strokes are content by themselves; but print that shows through thin paper looks like them.
+    """
     pairs = []
     for sheet in _sheets(pages, rules):
         if len(sheet) == 2 and all(side.is_seen for side in sheet):
@@ -116,7 +126,7 @@ def sides_to_prove(pages: Sequence[Page], rules: DocumentRules) -> list[tuple[Pa
             pairs += [
                 (page, other)
                 for page, other in ((front, back), (back, front))
-                if page.readings.get("blank.verdict") == "maybe"
+                if page.readings.get("blank.verdict") == "maybe" or page.readings.get("blank.reason") == STROKES
             ]
     return pairs
 
@@ -139,11 +149,7 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
     too_many = held >= profile.quality.min_held_pages and held > profile.quality.max_held_fraction * len(pages)
     if too_many and TooManyHeld.code not in waived:
         raise TooManyHeld(held, len(pages))
-    proven = {
-        page.id
-        for page, other in sides_to_prove(received, profile.documents)
-        if proved_blank(page.readings, other.readings)
-    }
+    proven = _proven_blank(bureau, received, profile)
     doubts = parting_doubts(received, profile.documents, proven_blank=proven)
     if doubts and PartingInDoubt.code not in waived:
         raise PartingInDoubt(doubts)
@@ -152,11 +158,36 @@ def assemble_batch(bureau: Bureau, task: Task, *, who: str) -> None:
         task,
         documents,
         exclusions,
+        proven_blank=proven,
         seen={page.id: page.prepared for page in pages},
         who=who,
         reads_text=profile.reads_text(order.services),
         inspection=profile.qc.inspection,
     )
+
+
+def _proven_blank(bureau: Bureau, pages: Sequence[Page], profile: Profile) -> set[PageId]:
+    """The sides that bear nothing but what shows through of their other sides, by looking at the scans of both."""
+    if profile.documents.exclude_blank != "sure" and profile.documents.by != "blank-sheet":
+        return set()  # nothing depends on it
+    pairs = [
+        (page, other)
+        for page, other in sides_to_prove(pages, profile.documents)
+        if other.readings.get("blank.verdict") == "content" and may_show_through(page.readings, other.readings)
+    ]
+    if len(pairs) > MOST_PROOFS:
+        log.warning("%d sides may only show their other sides; %d of them are looked at", len(pairs), MOST_PROOFS)
+    proven = set()
+    for page, other in pairs[:MOST_PROOFS]:
+        try:
+            with bureau.store.local({page.source, other.source}) as files:
+                side, back = (SideJob.by(profile, files[each.source], each.index_in_file) for each in (page, other))
+                needs_bytes = bytes_for_page(page.megapixels + other.megapixels)
+                if bureau.sandbox.call("Looking through a sheet", bears_nothing, side, back, needs_bytes=needs_bytes):
+                    proven.add(page.id)
+        except Refusal as refusal:
+            log.info("page %d was not compared with its other side: %s", page.id, refusal.code)
+    return proven
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.measures import timed
 from pipeline.profile import DeliveryRules, Profile, StageCall
 from stages.blank import Settings as BlankSettings
-from stages.blank import blank
+from stages.blank import blank, proved_blank
 from stages.difference import before_and_after
 from stages.errors import RecognitionTimedOut, Refusal, ResolutionTooLow, WordsLost
 from stages.ink_ledger import settled
@@ -172,6 +172,26 @@ class HouseSheet:
     rescan_hold: int
     rescan_order: str
     is_blank: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideJob:
+    """What looking at one side of a sheet takes: the scan, and the steps that lay it level and cut it."""
+
+    scan: Path
+    page_index: int
+    read: ReadSettings
+    calls: tuple[StageCall, ...]
+
+    @classmethod
+    def by(cls, profile: Profile, scan: Path, page_index: int) -> SideJob:
+        """The job as a profile says; the prepared page will not do, since a bitonal one has lost what is faint."""
+        return cls(
+            scan=scan,
+            page_index=page_index,
+            read=profile.read.model_copy(update={"min_dpi": None}),
+            calls=tuple(call for call in profile.page if call.stage.moves_pixels),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +393,19 @@ def house_sheet(path: Path, page_index: int) -> HouseSheet:
 def same_print(file: Path, dpi: float, other: Path, other_dpi: float) -> bool:
     """Whether the same stands on two prepared pages."""
     return is_same_print(read_page_file(file, dpi=dpi), read_page_file(other, dpi=other_dpi))
+
+
+def bears_nothing(side: SideJob, other: SideJob) -> bool:
+    """Whether a side of a sheet bears nothing but what shows through it of the other side.
+
+    Raises:
+        Refusal: one of them cannot be read, or was laid level only by somebody's word.
+    """
+    level = []
+    for job in (side, other):
+        page, _ = _flow(read_page(job.scan, job.page_index, job.read), job.calls, frozenset(), {})
+        level.append(page)
+    return proved_blank(*level)
 
 
 def places_of(reading: Reading) -> Places:

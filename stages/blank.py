@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.analysis import Analysis, analysis_of, level_at
-from stages.bleed_through import SOFT_MARKS, ink_map
+from stages.bleed_through import ink_map, without_other_side
 from stages.page_image import MM_PER_INCH, PageImage
 from stages.settings import StageSettings
 
@@ -66,6 +66,9 @@ DOT_DEPTH = 160.0
 FAINT_MM, FAINT_MARKS = (1.5, 60.0), 2
 NOISE_SLOPES = 1.2  # the steepest of a few thousand pixels of smoothed noise, in deviations of the noise
 
+STROKES = "marks like strokes"
+SOFT_MARKS = "soft marks, as of ink showing through"
+
 # punch holes: ISO 838 and the American ones are 5.5 to 8 mm wide and at most 13 mm from the edge
 HOLE_MM = (4.0, 9.5)
 HOLE_FROM_EDGE_MM = 28.0
@@ -100,6 +103,7 @@ class _Finding:
     verdict: Verdict
     marks: int
     reason: str
+    traces: int = 0  # on a side that is blank: how many marks are taken for dust, or for grain
 
 
 def blank(page: PageImage, settings: Settings) -> PageImage:
@@ -107,7 +111,7 @@ def blank(page: PageImage, settings: Settings) -> PageImage:
 
     Readings: `blank.verdict` is `content`, `maybe` (a person looks) or `blank` (sure); `blank.marks` counts what looks
     written or printed; `blank.reason` says in a few words what decided. `blank.ink_map` is what
-    `bleed_through.proved_blank` needs of both sides of a sheet.
+    `bleed_through.may_show_through` needs of both sides of a sheet.
     Bleed-through, dust, holes, folds, ruled paper and a scanner's black border do not make an empty side a written
     one; each keeps it from being surely blank when it could hide or be writing.
     """
@@ -122,6 +126,20 @@ def blank(page: PageImage, settings: Settings) -> PageImage:
         reason=finding.reason,
         ink_map=ink_map(maps.grey, maps.paper, maps.px(1.0)) if of_known_size else "",
     )
+
+
+def proved_blank(page: PageImage, other_side: PageImage) -> bool:
+    """Whether a side bears nothing but what shows through it of the print on the other side of its sheet.
+
+    What shows through is taken off, and the rest must be surely blank. More is asked of it than of a side by itself:
+    there may be no speck and no single faint mark either, since no more may be left of a pale word among print that
+    shows through.
+    """
+    rest = without_other_side(page, other_side)
+    if rest is None:
+        return False
+    finding = _finding(rest, analysis_of(rest))
+    return finding.verdict == "blank" and not finding.traces
 
 
 def _finding(page: PageImage, maps: Analysis) -> _Finding:
@@ -261,7 +279,7 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis, depth_t
         few = strokes * FEW_AMONG < int(soft.sum())
         if few and marks.depth[stroke].max() < DEEPER * np.quantile(marks.depth[soft], 0.9):
             return _Finding(verdict="maybe", marks=strokes, reason="marks among ink showing through, and no darker")
-        return _Finding(verdict="content", marks=strokes, reason="marks like strokes")
+        return _Finding(verdict="content", marks=strokes, reason=STROKES)
     if (rule & (marks.depth >= RULE_DEPTH)).any() or (lines & (depth >= RULE_DEPTH)).any():
         return _Finding(verdict="maybe", marks=0, reason="printed rules or scanner streaks")
     is_small_mark = steep & ~_round(marks) & (marks.larger >= SMALL_MM * mm) & (marks.depth > STROKE_DEPTHS * least)
@@ -283,14 +301,16 @@ def _marks_finding(grey: Grey, paper: Grey, sheet: Mask, maps: Analysis, depth_t
     if _specks_gather(marks.boxes[~longer], grey.shape, mm):
         return _Finding(verdict="maybe", marks=0, reason="specks close together")
     rest = _without(sheet, marks.boxes[hole], margin=round(HOLE_RIM_MM * mm))
-    if _has_faint_marks(depth, noise, rest, mm):
+    faint_mm = _faint_marks_mm(depth, noise, rest, mm)
+    if np.count_nonzero(faint_mm >= FAINT_MM[0]) >= FAINT_MARKS:
         return _Finding(verdict="maybe", marks=0, reason="faint marks")
     # at its frame a median sees the outermost pixels again and again: beside an edge's shadow all paper is lighter
     if _has_light_marks(depth, least, rest, mm) and _has_light_marks(
         _depth(grey, _paper(grey, maps, rim=EDGE_RIM)), least, rest, mm
     ):
         return _Finding(verdict="maybe", marks=0, reason="light marks")
-    return _Finding(verdict="blank", marks=0, reason="nothing but paper")
+    traces = int(np.count_nonzero(~hole & ~rule) + np.count_nonzero(faint_mm >= STROKE_MM))
+    return _Finding(verdict="blank", marks=0, reason="nothing but paper", traces=traces)
 
 
 def _shows_through(marks: _Marks, longer: Mask, noise: float) -> bool:
@@ -414,13 +434,12 @@ def _specks_gather(specks: Boxes, shape: tuple[int, ...], mm: float) -> bool:
     return bool(((members >= CLUSTER_SPECKS) & (extent >= CLUSTER_MM * mm))[1:].any())
 
 
-def _has_faint_marks(depth: Depth, noise: float, sheet: Mask, mm: float) -> bool:
-    """Whether there are marks too pale to be counted as strokes, but of their size."""
+def _faint_marks_mm(depth: Depth, noise: float, sheet: Mask, mm: float) -> Depth:
+    """How large those marks are that are too pale to be counted as strokes, but not larger than these."""
     boxes = _coarse_boxes((depth > max(FAINT_NOISES * noise, LEAST_FAINT_DEPTH)) & sheet)
-    larger = boxes[:, 2:4].max(axis=1, initial=0)
-    likely = (larger >= FAINT_MM[0] * mm) & (larger <= FAINT_MM[1] * mm)
-    likely &= ~_rules(boxes[:, 2:4], depth.shape, mm)
-    return int(likely.sum()) >= FAINT_MARKS
+    larger_mm = boxes[:, 2:4].max(axis=1, initial=0) / mm
+    likely = (larger_mm <= FAINT_MM[1]) & ~_rules(boxes[:, 2:4], depth.shape, mm)
+    return np.asarray(larger_mm[likely], np.float32)
 
 
 def _has_light_marks(depth: Depth, least: float, sheet: Mask, mm: float) -> bool:

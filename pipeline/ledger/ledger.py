@@ -10,7 +10,7 @@ Receiving, closing and reopening take the order first; what they lock besides no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -411,6 +411,7 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
         documents: Sequence[PlannedDocument],
         exclusions: Mapping[PageId, Exclusion],
         *,
+        proven_blank: Collection[PageId] = (),
         seen: Mapping[PageId, Sha256 | None],
         who: str,
         reads_text: bool,
@@ -418,8 +419,8 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
     ) -> None:
         """A batch has become documents; its kept pages are read next.
 
-        `seen` are the pages that the plan was made from, with what they were prepared to; `inspection` says whether
-        people look at them.
+        `proven_blank` are those whose own readings do not say that they are blank. `seen` are the pages that the plan
+        was made from, with what they were prepared to; `inspection` says whether people look at them.
 
         Raises:
             Fenced: the attempt was taken away.
@@ -466,6 +467,7 @@ class Ledger(Recounts, Alarms, Lookups, Lots, Inspections, Tokens, PackageLinks,
             add_event(
                 c, order_id, f"batch {batch_id}", "assembled", who, "done",
                 documents=len(documents), excluded={str(k): v for k, v in exclusions.items()},
+                proven_blank=sorted(proven_blank),
             )  # fmt: skip
             kept = (
                 c.execute(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from fixtures.pages import DrawnPage, letter
+from fixtures.paper import Paper
+from fixtures.scanner import scanned
+from fixtures.typefaces import Face
 from pipeline.assemble import (
     PartingInDoubt,
     TooManyHeld,
@@ -18,8 +24,11 @@ from pipeline.assemble import (
     sides_to_prove,
 )
 from pipeline.bureau import Bureau
-from pipeline.model import BatchId, Exclusion, OrderId, Page, PageId, Sha256, TaskKind
-from pipeline.profile import DocumentRules
+from pipeline.model import BatchId, Exclusion, OrderId, Page, PageId, Priority, Service, Sha256, TaskKind
+from pipeline.profile import DocumentRules, profile_from_document
+from pipeline.tasks import run_task
+from stages.sheets import LETTER_MM
+from workers.watcher import Watcher
 
 FOLDER = DocumentRules()
 SHA = Sha256("0" * 64)
@@ -55,6 +64,8 @@ def _pages(*files: str | tuple[str, int], kinds: dict[int, str] | None = None) -
         "ticket": {"separators.ticket": "WO-1"},
         "blank": {"blank.verdict": "blank"},
         "maybe": {"blank.verdict": "maybe"},
+        "strokes": {"blank.verdict": "content", "blank.reason": "marks like strokes"},
+        "print": {"blank.verdict": "content", "blank.reason": "print or writing"},
         "doubt": {"separators.separator": False, "separators.doubt": "one code among much print"},
         "first": {"separators.first_page": True},
     }
@@ -229,6 +240,11 @@ def test_only_sides_of_whole_sheets_that_were_seen_can_be_proven_by_each_other()
     assert sides_to_prove(pages, FOLDER) == []
 
 
+def test_what_looks_like_strokes_may_be_the_other_sides_and_a_page_full_of_print_is_not() -> None:
+    pages = _pages(*(f"{n}.tif" for n in range(1, 5)), kinds={1: "print", 2: "strokes", 3: "print", 4: "print"})
+    assert [(side.id, other.id) for side, other in sides_to_prove(pages, DocumentRules(duplex=True))] == [(2, 1)]
+
+
 def test_a_page_whose_code_says_so_begins_a_document_and_stays_in_it() -> None:
     pages = _pages(*(f"{n}.tif" for n in range(1, 7)), kinds={1: "first", 4: "first"})
     assert [ids for _, ids in _plan(pages)] == [(1, 2, 3), (4, 5, 6)]
@@ -286,6 +302,46 @@ def test_each_file_is_a_document_where_the_profile_says_so() -> None:
 def test_documents_of_one_name_are_numbered() -> None:
     rules = DocumentRules(by="file")
     assert [title for title, _ in _plan(_pages("x/a.tif", "y/a.tif", "b.tif"), rules)] == ["a (1)", "a (2)", "b"]
+
+
+def test_a_back_that_only_shows_its_front_is_left_out_and_the_history_says_that_it_was_proven(bureau: Bureau) -> None:
+    fronts = [letter(seed=seed, dpi=150.0) for seed in (1, 2)]
+    empty, noted = Paper(150.0, LETTER_MM), Paper(150.0, LETTER_MM)
+    noted.line(60, 120, "see file 47/B", Face.SANS, 10, ink=150)
+    backs = [DrawnPage(pixels=sheet.pixels(), dpi=150.0) for sheet in (empty, noted)]
+    document = json.loads(bureau.profiles["records-bitonal"].document_json)
+    document["documents"]["duplex"] = True
+    bureau.ledger.open_order(
+        customer="DPHHS",
+        profile=profile_from_document(document, origin="duplex"),
+        services=frozenset({Service.IMAGING}),
+        priority=Priority.NORMAL,
+        year=2026,
+        who="test",
+        number="WO-7",
+    )
+    box = bureau.settings.folder("inbox") / "WO-7" / "box"
+    box.mkdir(parents=True)
+    for number, (front, back) in enumerate(zip(fronts, backs, strict=True)):
+        for side, scan in (
+            ("a", scanned(front, noise_levels=1.5, seed=number)),
+            ("b", scanned(back, bleed_through_of=front, bleed_depth=0.15, noise_levels=1.5, seed=number + 5)),
+        ):
+            Image.fromarray(scan.pixels).save(box / f"{number}{side}.tif", dpi=(150.0, 150.0))
+    watcher = Watcher(bureau)
+    watcher.look()
+    watcher.look()
+    while tasks := bureau.ledger.dispatch(
+        "w", 5, {TaskKind.RECEIVE_BATCH, TaskKind.PREPARE_PAGE, TaskKind.ASSEMBLE_BATCH}
+    ):
+        for _, task_id, attempt in tasks:
+            run_task(bureau, task_id, attempt, owner="w")
+    pages = bureau.ledger.pages_of_batch(BatchId(1))
+    assert [page.readings["blank.verdict"] for page in pages[::2]] == ["content", "content"]
+    assert pages[1].readings["blank.verdict"] != "blank"
+    assert [page.excluded for page in pages] == [None, Exclusion.BLANK, None, None]
+    [assembled] = [event for event in bureau.ledger.events(pages[0].order_id) if event.kind == "assembled"]
+    assert assembled.detail["proven_blank"] == [pages[1].id]
 
 
 def _each_page(drawn: list[tuple[str | tuple[str, int], str]]) -> list[tuple[str, str]]:
