@@ -20,7 +20,7 @@ from pipeline.bureau import Bureau
 from pipeline.defects import Defect
 from pipeline.ledger import QUALITY_DEFECT, HeldNoLonger, NotToBeLookedAt
 from pipeline.ledger.lots import Lot, LotPage
-from pipeline.model import Hold
+from pipeline.model import BatchId, Hold
 from pipeline.quality_control import say_defect, say_good
 from pipeline.settings import Settings
 
@@ -34,7 +34,7 @@ def main() -> None:
     with closing(Bureau.open(Settings())) as bureau:
         while True:
             for lot in bureau.ledger.lots_under_way(limit=None):
-                _look(bureau, lot, sys.argv[1])
+                _look(bureau, lot.id, sys.argv[1])
             for hold in bureau.ledger.holds():
                 if hold.code == QUALITY_DEFECT:
                     with suppress(HeldNoLonger):  # the other reviewer was quicker
@@ -42,10 +42,12 @@ def main() -> None:
             time.sleep(LOOK_S)
 
 
-def _look(bureau: Bureau, lot: Lot, who: str) -> None:
+def _look(bureau: Bureau, lot_id: BatchId, who: str) -> None:
     """Judge a page of a lot that nobody has judged, if there is one."""
-    waiting = [p for p in bureau.ledger.lot_pages(lot.id, limit=None) if p.verdict is None and p.can_be_judged]
-    if not waiting:
+    waiting = [p for p in bureau.ledger.lot_pages(lot_id, limit=None) if p.verdict is None and p.can_be_judged]
+    # asked after its pages: if the other reviewer rejects the sample in between, this page is judged already
+    lot = bureau.ledger.lot(lot_id)
+    if not waiting or lot is None:
         return
     time.sleep(LOOK_S)
     page = waiting[-1]  # not the first page: what rejects the sample must not be what is scanned again
