@@ -33,7 +33,7 @@ from fixtures.typefaces import Face
 from stages.blank import Settings, blank, proved_blank
 from stages.bleed_through import may_show_through
 from stages.errors import Refusal
-from stages.page_image import PageImage
+from stages.page_image import MM_PER_INCH, PageImage
 from stages.read import Settings as ReadSettings
 from stages.read import read_page
 from stages.sheets import LETTER_MM
@@ -226,10 +226,21 @@ def _folded(sheet: Paper, random: Random) -> PageImage:
     return PageImage(pixels=pixels.astype(np.uint8), dpi=DPI)
 
 
-def _stapled(sheet: Paper, random: Random) -> PageImage:
-    x, y = float(random.uniform(8, 30)), float(random.uniform(8, 25))
-    sheet.stroke([(x, y), (x + 10, y + random.uniform(-4, 4))], thick_mm=0.5)
-    return _scan(sheet, random, contrast=random.uniform(0.3, 0.6))
+def _stapled(random: Random) -> Drawn:
+    """The mark of a staple on an empty back, and on the printed front, scanned askew to each other."""
+    start = (float(random.uniform(8, 30)), float(random.uniform(8, 25)))
+    end = (start[0] + 10, start[1] + float(random.uniform(-4, 4)))
+    depth, look = float(random.uniform(0.3, 0.6)), _look(random)
+    back, front = pages.blank(dpi=DPI), pages.letter(seed=int(random.integers(1000)), dpi=DPI)
+    sides = []
+    for side, ends in ((back, (start, end)), (front, [(LETTER_MM[0] - x, y) for x, y in (start, end)])):
+        pixels = np.array(side.pixels)
+        places = [tuple(round(mm * DPI / MM_PER_INCH) for mm in place) for place in ends]
+        cv2.line(pixels, *places, color=round(WHITE * (1 - depth)), thickness=round(0.5 * DPI / MM_PER_INCH))
+        stapled = DrawnPage(pixels=np.minimum(pixels, side.pixels), dpi=DPI)
+        askew_deg = float(random.uniform(-0.3, 0.3))
+        sides.append(scanned(stapled, seed=int(random.integers(1 << 30)), skew_deg=askew_deg, **look).image())  # type: ignore[arg-type]
+    return sides[0], sides[1]
 
 
 def _ruled(sheet: Paper, random: Random) -> None:
@@ -345,7 +356,7 @@ EMPTY: dict[str, Callable[[Random], Drawn]] = {
     "folded": _on_paper(_folded),
     "ruled paper": _on_paper(_ruled_paper),
     "showing through": _showing_through,
-    "staple mark": _on_paper(_stapled),
+    "staple mark": _stapled,
 }
 WRITTEN: dict[str, Callable[[Random], Drawn]] = {
     "one digit": _written(lambda random: str(random.integers(10)), 9),

@@ -21,6 +21,7 @@ from stages.errors import Refusal
 log = logging.getLogger(__name__)
 
 MOST_PROOFS = 400  # of one batch, half a second each; the backs of a box on thin paper would hold up its assembly
+MOST_STAPLES = 2
 MOST_DOUBTS_TOLD = 3  # a sentence is to be read; the places of all stand in the pages' readings
 
 
@@ -117,7 +118,7 @@ def parting_doubts(pages: Sequence[Page], rules: DocumentRules, *, proven_blank:
 def sides_to_prove(pages: Sequence[Page], rules: DocumentRules) -> list[tuple[Page, Page]]:
     """Each prepared page that may bear nothing but what shows through, with the other side, by which that is proven.
 
-    Strokes are content by themselves; but print that shows through thin paper looks like them.
+    Strokes are content by themselves; but print that shows through thin paper looks like them, and so do staples.
     """
     pairs = []
     for sheet in _sheets(pages, rules):
@@ -173,7 +174,8 @@ def _proven_blank(bureau: Bureau, pages: Sequence[Page], profile: Profile) -> se
     pairs = [
         (page, other)
         for page, other in sides_to_prove(pages, profile.documents)
-        if other.readings.get("blank.verdict") == "content" and may_show_through(page.readings, other.readings)
+        if other.readings.get("blank.verdict") == "content"
+        and (_has_few_strokes(page) or may_show_through(page.readings, other.readings))
     ]
     if len(pairs) > MOST_PROOFS:
         log.warning("%d sides may only show their other sides; %d of them are looked at", len(pairs), MOST_PROOFS)
@@ -188,6 +190,12 @@ def _proven_blank(bureau: Bureau, pages: Sequence[Page], profile: Profile) -> se
         except Refusal as refusal:
             log.info("page %d was not compared with its other side: %s", page.id, refusal.code)
     return proven
+
+
+def _has_few_strokes(page: Page) -> bool:
+    """Whether what is on a page may be the marks of staples."""
+    marks = page.readings.get("blank.marks")
+    return page.readings.get("blank.reason") == STROKES and isinstance(marks, int) and marks <= MOST_STAPLES
 
 
 @dataclass(frozen=True, slots=True)

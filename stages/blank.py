@@ -13,6 +13,7 @@ from stages.analysis import Analysis, analysis_of, level_at
 from stages.bleed_through import ink_map, without_other_side
 from stages.page_image import MM_PER_INCH, PageImage
 from stages.settings import StageSettings
+from stages.staples import without_staples
 
 Grey = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -129,16 +130,20 @@ def blank(page: PageImage, settings: Settings) -> PageImage:
 
 
 def proved_blank(page: PageImage, other_side: PageImage) -> bool:
-    """Whether a side bears nothing but what shows through it of the print on the other side of its sheet.
+    """Whether a side bears nothing but marks of staples, and what shows through it of the print on the other side.
 
-    What shows through is taken off, and the rest must be surely blank. More is asked of it than of a side by itself:
-    there may be no speck and no single faint mark either, since no more may be left of a pale word among print that
-    shows through.
+    These are taken off, and the rest must be surely blank. More is asked of it than of a side by itself: there may be
+    no speck and no single faint mark either, since no more may be left of a pale word among print that shows through.
     """
-    rest = without_other_side(page, other_side)
-    if rest is None:
-        return False
-    finding = _finding(rest, analysis_of(rest))
+    unstapled = without_staples(page, other_side)
+    if unstapled is not None and _is_bare(unstapled):
+        return True
+    rest = without_other_side(page if unstapled is None else unstapled, other_side)
+    return rest is not None and _is_bare(rest)
+
+
+def _is_bare(page: PageImage) -> bool:
+    finding = _finding(page, analysis_of(page))
     return finding.verdict == "blank" and not finding.traces
 
 
