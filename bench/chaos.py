@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench import servers
@@ -106,6 +106,11 @@ def _row(name: str, jobs: list[Job], result: Result, undisturbed: Result) -> tup
     outcomes = result.outcomes.values()
     judged = result.outcomes[INSPECTED].looked_at
     print(f"{name}: {dict(result.chaos.faults)}; done again: {dict(result.chaos.again)}")
+    for number, outcome in result.outcomes.items():
+        for field in fields(outcome):
+            now, before = (getattr(each, field.name) for each in (outcome, undisturbed.outcomes[number]))
+            if now != before:
+                print(f"{number}, {field.name} was {before}, is {now}")
     return (
         name,
         f"{result.chaos.seconds / 60:.0f}",

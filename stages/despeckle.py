@@ -63,7 +63,7 @@ PIECES_GAP_MM = 0.2
 ROW_SIZES = 1.8
 
 # Leaders, dotted rules, dot-matrix print: three evenly spaced on one level or plumb line
-ROW_GAP_MM = (0.3, 10.0)  # wide leaders in 14-point print stand 6.4 mm apart
+ROW_GAP_MM = (0.3, 12.0)  # wide leaders of wide faces stand 10.1 mm apart in 12 points
 ROW_SLOPE = 0.05
 ROW_OFF_MM = 0.12
 ROW_GAP_TOLERANCE = 0.1
@@ -74,7 +74,7 @@ ROW_NEIGHBOURS = 4
 TINY_ROW_DOTS, TINY_GAP_MM = 5, 3.0
 
 # Points alone in the cells of a table
-LINE_REACH_MM = (60.0, 20.0)  # to a dot of the same size, level or plumb
+LINE_REACH_MM = (70.0, 36.0)  # to a dot of the same size, level or plumb
 LINE_OFF_MM, LINE_SLOPE = 0.12, 0.02
 LINE_AREA_RATIO = 1.2
 COLUMN_MM = (3.0, 12.0)  # and to other writing in its column
@@ -270,11 +270,11 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     if not len(marks):
         return np.zeros(0, np.bool_)
     # what costs little first: a page of noise is all crowded, and few marks are left to be held against one another
-    alive = _crowded(marks, page) | _dashes(marks, page) | _cut_off(marks, page)
+    alive = _crowded(marks, page) | _dashes(marks, page)
     is_large = np.maximum(marks.right - marks.left, marks.bottom - marks.top) >= page.px(safe_mm)
     large_px = is_large[marks.owner]
     safe[marks.rows[large_px], marks.cols[large_px]] = 1
-    alive |= is_large
+    alive |= is_large | (_cut_off(marks, page) & ~_lone(marks, safe, page, step))
     strokes = _strokes(ink, marks, page)
     across, down, tiny = _reaches(marks, strokes, math.inf, page)
     near = _near_safe(marks, safe, across, down, step)
@@ -476,7 +476,7 @@ def _in_line(marks: _Marks, alive: Mask, tiny: Mask, safe: npt.NDArray[np.uint8]
         alike = np.maximum(one, other) <= LINE_AREA_RATIO * np.minimum(one, other) + GRAIN_PX
         off_px = page.px(LINE_OFF_MM)
         level = (down <= off_px + LINE_SLOPE * across) & (across <= page.px(LINE_REACH_MM[0]))
-        plumb = across <= off_px + LINE_SLOPE * down
+        plumb = (across <= off_px + LINE_SLOPE * down) & (down <= page.px(LINE_REACH_MM[1]))
         aligned[block] |= (alike & (level | plumb)).any(axis=1)
     return aligned
 

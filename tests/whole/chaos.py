@@ -329,11 +329,15 @@ def write_document(path: Path, name: str, pages: int) -> None:
 
 
 def _quality(file: Path) -> list[dict[str, str]]:
-    """What an order's package tells of its quality control, apart from chance; nothing where there was none."""
+    """What an order's package tells of its quality control, apart from chance; nothing where there was none.
+
+    By batch: which of two that were dropped together is taken in first is chance.
+    """
     if not file.exists():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
-        return [{name: line[name] for name in line if name not in BY_CHANCE} for line in csv.DictReader(lines)]
+        told = [{name: line[name] for name in line if name not in BY_CHANCE} for line in csv.DictReader(lines)]
+    return sorted(told, key=lambda line: line["batch"])
 
 
 def _tree(pid: int) -> list[int]:
