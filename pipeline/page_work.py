@@ -189,7 +189,7 @@ class SideJob:
         return cls(
             scan=scan,
             page_index=page_index,
-            read=profile.read.model_copy(update={"min_dpi": None}),
+            read=profile.read,
             calls=tuple(call for call in profile.page if call.stage.moves_pixels),
         )
 
@@ -299,7 +299,8 @@ def _read_again(
     }
 
 
-def _scan_of(job: RecognizeJob) -> PageImage:
+def _scan_of(job: RecognizeJob | PictureJob | SideJob) -> PageImage:
+    """The page as it was scanned, of whatever resolution: it has been prepared, so that was looked at."""
     return read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
 
 
@@ -362,7 +363,7 @@ def write_image(prepared: Path, target: Path) -> None:
 
 def write_picture(job: PictureJob) -> None:
     """Write a page before and after, with the difference, as a PNG."""
-    scan = read_page(job.scan, job.page_index, job.read.model_copy(update={"min_dpi": None}))
+    scan = _scan_of(job)
     shown = before_and_after(scan, read_page_file(job.prepared, dpi=job.dpi), job.to_scan)
     Image.fromarray(shown.pixels).save(job.out, format="PNG", dpi=(shown.dpi, shown.dpi))
 
@@ -403,7 +404,7 @@ def bears_nothing(side: SideJob, other: SideJob) -> bool:
     """
     level = []
     for job in (side, other):
-        page, _ = _flow(read_page(job.scan, job.page_index, job.read), job.calls, frozenset(), {})
+        page, _ = _flow(_scan_of(job), job.calls, frozenset(), {})
         level.append(page)
     return proved_blank(*level)
 
