@@ -76,6 +76,14 @@ def _multiply(bureau: Bureau) -> None:
                 ),
                 {"further": again * DRAWN, "drawn": DRAWN},
             )
+        connection.execute(  # or the console would find pages that nobody works on
+            text(
+                "INSERT INTO billables (page_id, order_id, batch_id, file, index_in_file, source, at_ms, sequence) "
+                "SELECT id, order_id, batch_id, file, index_in_file, source, 0, sequence FROM pages "
+                "WHERE sequence > :drawn"
+            ),
+            {"drawn": DRAWN},
+        )
 
 
 def _looks(bureau: Bureau) -> list[tuple[object, ...]]:
