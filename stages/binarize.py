@@ -16,6 +16,7 @@ from stages.ink_threshold import (
     STATISTICS_DPI,
     STRONG_DEPTH_LEVELS,
     Flat,
+    all_below_nick,
     flattened,
     ink_by_depth,
     ink_by_nick,
@@ -49,6 +50,11 @@ LETTER_KEPT_SHARE = 0.5
 DARK_PAPER_LEVEL, DARK_PAPER_PERCENT = 150.0, 5
 INK_SHARE_LIMITS = (0.25, 4.0)
 
+# One is tried after the other, until one keeps the letters. Of NICK's parts those that hardly stand out are left out.
+# Here and there that is a letter: it is given back, because all of NICK keeps the dirt of the whole page.
+NICK_KEPT_MIN_FRACTION = 0.9
+WAYS = {"depth": ink_by_depth, "nick": ink_by_nick, "nick-all": all_below_nick, "otsu": ink_by_otsu}
+
 
 class Settings(StageSettings):
     """Settings of `binarize`.
@@ -68,12 +74,12 @@ def binarize(page: PageImage, settings: Settings) -> PageImage:
     Grey or colour in, bool of the same size out (True white). A bitonal page comes back as it is, with its scanner's
     stream. Noise is smoothed and the paper evened out first, stains included; where grain or print of the other side
     is seen, ink has to stand out more. A dark lid beside the sheet comes out white. Then the letters are counted: if
-    few are lost, they are given back as NICK sees them; if more, all of NICK and then Otsu are tried, and if they fail
-    too the page stays grey, with `binarize.method` = "kept-grey" for a person to see. So does a page that is
-    one picture with hardly a letter on it: no threshold does it justice.
+    few are lost, they are given back as NICK sees them; if more, NICK, all of NICK with its dirt, and then Otsu are
+    tried, and if they fail too the page stays grey, with `binarize.method` = "kept-grey" for a person to see. So does a
+    page that is one picture with hardly a letter on it: no threshold does it justice.
 
-    Readings: `method` ("bitonal", "depth", "nick", "otsu", "kept-grey", or "blank" where nothing stands out from the
-    paper), `threshold` (Otsu's, with paper at 255), `noise_levels`, `ink_fraction`, `letters_kept_fraction`,
+    Readings: `method` ("bitonal", "depth", "nick", "nick-all", "otsu", "kept-grey", or "blank" where nothing stands out
+    from the paper), `threshold` (Otsu's, with paper at 255), `noise_levels`, `ink_fraction`, `letters_kept_fraction`,
     `pictures` (how many were dithered), `lid_fraction` (of the page, made white).
 
     Source: Khurshid et al. 2009, doi:10.1117/12.805827 (NICK); Otsu 1979, doi:10.1109/TSMC.1979.4310076. The half
@@ -164,16 +170,17 @@ def _first_sound(
     letters = _letters(_evened(analysis, flat), pictures, flat.lid)
     marked_share = max(share(analysis.ink), 1 / analysis.ink.size)
     best_fraction = 0.0
-    for method, ink_of in (("depth", ink_by_depth), ("nick", ink_by_nick), ("otsu", ink_by_otsu)):
+    for method, ink_of in WAYS.items():
         ink = ink_of(flat)
         lost = None if letters is None else letters.lost(ink)
-        if letters is not None and lost is not None and method == "depth" and lost.any():
-            if letters.kept_fraction(lost) < kept_min_fraction:
+        if letters is not None and lost is not None and lost.any() and method in ("depth", "nick"):
+            least = kept_min_fraction if method == "depth" else min(kept_min_fraction, NICK_KEPT_MIN_FRACTION)
+            if letters.kept_fraction(lost) < least:
                 # no way for this page: with the letters it lost goes other writing, too faint to be counted
-                best_fraction = letters.kept_fraction(lost)
+                best_fraction = max(best_fraction, letters.kept_fraction(lost))
                 continue
-            # NICK's threshold is closer to the paper
-            letters.give_back(lost, ink, ink_by_nick(flat))
+            # all of NICK is closer to the paper
+            letters.give_back(lost, ink, all_below_nick(flat))
             lost = letters.lost(ink)
         if flat.lid is not None:
             ink[spread(flat.lid, ink.shape)] = False
