@@ -249,6 +249,34 @@ def test_points_alone_in_the_cells_of_a_table_live() -> None:
     assert removed(np.array(image) < 128) == 0
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.008, -0.018])
+def test_points_alone_in_a_table_are_held_along_its_own_lines(slope: float) -> None:
+    font = ImageFont.load_default(size=42)
+    image = Image.new("L", (1700, 900), 255)
+    for row in range(8):
+        for col in range(4):
+            cell = "." if col == row % 4 else "12.50 iii."
+            ImageDraw.Draw(image).text((100 + 400 * col, 60 + 90 * row), cell, font=font, fill=0)
+    turned = cv2.warpAffine(
+        np.array(image), np.array([[1, -slope, 20], [slope, 1, 20]]), image.size, borderValue=(255,),
+        flags=cv2.INTER_LINEAR,
+    )  # fmt: skip
+    assert removed(turned < 128) == 0
+
+
+def test_dirt_beside_a_leader_goes() -> None:
+    sheet = text_sheet()
+    sheet[1300:] = 255
+    for number in range(90):
+        sheet[1600:1604, 300 + 10 * number :][:, :4] = 0
+    dirt = [(-12, 41), (-10, 147), (13, 278), (-14, 361), (15, 490), (-11, 583), (-15, 710), (12, 833), (-13, 866)]
+    for row, col in dirt:
+        sheet[1600 + row : 1602 + row, 300 + col] = 0
+    left = ~despeckle(page_of(sheet < 128), Settings()).pixels.astype(bool)
+    assert not any(left[1600 + row, 300 + col] for row, col in dirt)
+    assert left[1601, 301 : 300 + 10 * 90 : 10].all()
+
+
 def test_the_points_of_a_diagram_live_though_they_lie_far_from_all_writing() -> None:
     sheet = np.full((3000, 2400), 255, np.uint8)
     cv2.line(sheet, (200, 200), (200, 2700), 0, 4)
