@@ -40,6 +40,7 @@ COMPARABLE_AREA = 0.175
 THIN_REACH_MM = ((1.3, 0.75, 0.75), (1.1, 0.4, 0.75), (0.9, 0.15, 0.15))
 # Some faces have dots no thicker than their strokes: what is as large as the dots that stand at letters is not thin.
 USUAL_DOTS, USUAL_DOT_STROKES, LEAST_STOP = 12, 1.6, 0.8
+LEAST_DOT_STROKES = 0.9
 # On a page whose thin strokes are broken, such marks lie around the letters; dirt lies everywhere. Where so many times
 # as many lie around the letters as dirt elsewhere makes likely, all that are near writing are taken for splinters.
 THIN_DIRT_RATIO = 2.0
@@ -329,8 +330,10 @@ def _cut_off(marks: _Marks, page: PageImage) -> Mask:
 def _reaches(marks: _Marks, stroke_px: Numbers, usual_dot_px: float, page: PageImage) -> tuple[Numbers, Numbers, Mask]:
     """How far each mark may lie from what it belongs to, sideways and up or down; and which are too small for dots."""
     diameter = _diameter(marks)
-    stroke_px = np.minimum(stroke_px, usual_dot_px / USUAL_DOT_STROKES)
-    no_stop = diameter + GRAIN_PX / 2 < min(page.px(STOP_MM), LEAST_STOP * usual_dot_px)
+    # where the dots are larger than any dirt, what stands at the letters is dirt, and says nothing of them
+    dot_px = np.maximum(usual_dot_px, LEAST_DOT_STROKES * stroke_px)
+    stroke_px = np.minimum(stroke_px, dot_px / USUAL_DOT_STROKES)
+    no_stop = diameter + GRAIN_PX / 2 < np.minimum(page.px(STOP_MM), LEAST_STOP * dot_px)
     least_px = page.px(LEAST_REACH_MM)
     across = np.where(no_stop, page.px(NO_STOP_REACH_MM), np.maximum(REACH_DIAMETERS[0] * diameter, least_px))
     down = np.maximum(REACH_DIAMETERS[1] * diameter, least_px)
