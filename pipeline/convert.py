@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from functools import partial
 
@@ -40,6 +40,9 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
     if page.revision and exclusion is not None and RescanDoubtful.code not in waived:
         # somebody asked for this sheet: it is not left out of the delivery without anybody's word
         raise RescanDoubtful("an empty side" if exclusion is Exclusion.BLANK else "a separator sheet or a ticket")
+    as_prepared = replace(page, prepared=digest, readings=prepared.readings)
+    # before it is recorded, or a worker that dies after that would leave an alarm untold
+    seen = _look_beside(bureau, as_prepared, profile.alarms)
     bureau.ledger.record_prepared(
         task,
         digest,
@@ -50,7 +53,7 @@ def prepare_page(bureau: Bureau, task: Task, *, who: str) -> None:
         scanner=scanner_of(prepared.readings),
         alarms=prepared_alarms(prepared.readings, profile.alarms),
     )
-    _look_beside(bureau, replace(page, prepared=digest, readings=prepared.readings), profile.alarms)
+    _look_beside(bureau, as_prepared, profile.alarms, seen=seen)
 
 
 def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
@@ -86,20 +89,28 @@ def recognize_page(bureau: Bureau, task: Task, *, who: str) -> None:
     )
 
 
-def _look_beside(bureau: Bureau, page: Page, rules: AlarmRules) -> None:
-    """Raise the alarms that a page and those beside it raise together.
+def _look_beside(
+    bureau: Bureau, page: Page, rules: AlarmRules, *, seen: Set[PageId] | None = None
+) -> Set[PageId] | None:
+    """Raise the alarms that a page and those beside it raise together; gives those beside it.
 
-    The page has been recorded before: of two that are prepared at the same time, the later one finds the earlier. An
-    alarm stops nothing, and nor does a fault in telling it.
+    Where only `seen` pages are there, nothing is looked at again. Of two pages that are prepared at the same time
+    neither is there when the other looks first; once both are recorded, the later one finds the earlier. An alarm stops
+    nothing, and nor does a fault in telling it.
     """
     try:
         beside = bureau.ledger.pages_beside(page, reach=reach_of(rules))
         copies = bureau.ledger.copies_of(page)
+        there = {one.id for one in (*beside, *copies)}
+        if seen is not None and there <= seen:
+            return seen
         found = alarms_beside(page, beside, copies, rules, is_same=partial(_is_same, bureau))
         if found:
             bureau.ledger.note_alarms([(one, scanner_of(one.readings), alarm) for one, alarm in found])
+        return there
     except Exception:
         log.exception("page %d was not looked at beside others", page.id)
+        return None
 
 
 def _is_same(bureau: Bureau, one: Page, other: Page) -> bool:

@@ -6,6 +6,8 @@ import io
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -242,6 +244,46 @@ def test_a_sheet_fed_twice_is_told_as_soon_as_both_are_prepared(bureau: Bureau) 
 def test_a_run_of_empty_sheets_is_told_while_others_of_the_batch_are_not_prepared(bureau: Bureau) -> None:
     told = list(_prepared(bureau, _files(1, 0, 0, 0, 0, 0, 2), [3, 5, 2, 4, 6]))
     assert [sorted(pages) for pages in told] == [[], [], [], [], [2, 3, 4, 5, 6]]
+
+
+class _Killed(BaseException):
+    """As if the process had ended there."""
+
+
+def test_a_sheet_fed_twice_is_told_though_the_worker_dies_once_the_page_is_recorded(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = bureau.ledger.record_prepared
+    told = _prepared(bureau, _files(1, 2, 1), [1, 3, 2])
+    assert next(told) == {}
+
+    def then_die(*args: Any, **named: Any) -> None:
+        record(*args, **named)
+        raise _Killed
+
+    monkeypatch.setattr(bureau.ledger, "record_prepared", then_die)
+    with pytest.raises(_Killed):
+        next(told)
+    bureau.ledger.fold_alarms()
+    assert [page.number for alarm in bureau.ledger.open_alarms() for page in alarm.newest] == [3]
+
+
+def test_of_two_pages_recorded_after_both_have_looked_the_later_one_finds_the_other(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = bureau.ledger.record_prepared
+    waiting: list[Callable[[], None]] = []
+
+    def later(*args: Any, **named: Any) -> None:
+        if waiting:  # the second has looked: now the first is recorded
+            waiting.pop()()
+            record(*args, **named)
+        else:
+            waiting.append(partial(record, *args, **named))
+
+    monkeypatch.setattr(bureau.ledger, "record_prepared", later)
+    told = list(_prepared(bureau, _files(1, 1), [1, 2]))
+    assert told == [{}, {2: "the same file as page 1"}]
 
 
 def _map(sheet: DrawnPage, *, skew_deg: float, seed: int) -> str:
