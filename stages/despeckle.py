@@ -306,7 +306,9 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     alive |= _pieces(marks, apart, page, safe_mm)
     alive |= _in_rows(marks, alive, page)
     for _ in range(LINE_ROUNDS):
-        alive |= _in_line(marks, alive, tiny, safe, page, step)
+        newly = np.flatnonzero(_in_line(marks, alive, tiny, safe, page, step))
+        alive[newly] = True
+        alive[_reached(marks, np.flatnonzero(~alive), newly, across, down)] = True
     alive |= _gathered(marks, apart, ~alive, page)
     return np.asarray(alive | _alike(marks, ~alive, page))
 
