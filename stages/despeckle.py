@@ -277,7 +277,8 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     if not len(marks):
         return np.zeros(0, np.bool_)
     # what costs little first: a page of noise is all crowded, and few marks are left to be held against one another
-    alive = _crowded(marks, page) | _dashes(marks, page)
+    crowded = _crowded(marks, page)
+    alive = crowded | _dashes(marks, page)
     is_large = np.maximum(marks.right - marks.left, marks.bottom - marks.top) >= page.px(safe_mm)
     large_px = is_large[marks.owner]
     safe[marks.rows[large_px], marks.cols[large_px]] = 1
@@ -305,10 +306,15 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     apart = np.flatnonzero(~alive)
     alive |= _pieces(marks, apart, page, safe_mm)
     alive |= _in_rows(marks, alive, page)
+    beside, above = (np.full(len(marks), page.px(mm)) for mm in COLUMN_MM)
+    lines = _slope(marks, alive, page)
     for _ in range(LINE_ROUNDS):
-        newly = np.flatnonzero(_in_line(marks, alive, tiny, safe, page, step))
+        likely = ~alive & _ink_around(marks, safe, beside, above, step)
+        newly = np.flatnonzero(_in_line(marks, likely, alive & ~crowded, tiny, lines, page))
+        if not newly.size:
+            break
         alive[newly] = True
-        alive[_reached(marks, np.flatnonzero(~alive), newly, across, down)] = True
+        alive[_reached(marks, np.flatnonzero(~alive & ~tiny), newly, across, down)] = True
     alive |= _gathered(marks, apart, ~alive, page)
     return np.asarray(alive | _alike(marks, ~alive, page))
 
@@ -473,18 +479,16 @@ def _pieces(marks: _Marks, dead: Indices, page: PageImage, safe_mm: float) -> Ma
     return together
 
 
-def _in_line(marks: _Marks, alive: Mask, tiny: Mask, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
-    """Which dead marks stand level or plumb with a living dot of their size, in a column: points alone in a table.
+def _in_line(marks: _Marks, likely: Mask, dots: Mask, tiny: Mask, lines: tuple[float, float], page: PageImage) -> Mask:
+    """Which of the `likely` stand level or plumb with one of the `dots` of their size: points alone in a table.
 
-    Those that are too thin for points need several such dots.
+    Those that are too thin for points need several such dots. `lines` is the slope of print and its error.
     """
     aligned = np.zeros(len(marks), np.bool_)
-    beside, above = (np.full(len(marks), page.px(mm)) for mm in COLUMN_MM)
-    likely = ~alive & _ink_around(marks, safe, beside, above, step)
     asked = np.where(tiny, LINE_DOTS, 1)
-    slope, error = _slope(marks, alive, page)
+    slope, error = lines
     diameter = _diameter(marks)
-    for block, near, _, _ in _pairs(marks, np.flatnonzero(likely), np.flatnonzero(alive), page.px(LINE_REACH_MM[1])):
+    for block, near, _, _ in _pairs(marks, np.flatnonzero(likely), np.flatnonzero(dots), page.px(LINE_REACH_MM[1])):
         across = marks.across[block][:, None] - marks.across[near]
         down = marks.down[block][:, None] - marks.down[near]
         across, down = np.abs(across + slope * down), np.abs(down - slope * across)
