@@ -307,14 +307,15 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     alive |= _pieces(marks, apart, page, safe_mm)
     alive |= _in_rows(marks, alive, page)
     beside, above = (np.full(len(marks), page.px(mm)) for mm in COLUMN_MM)
-    lines = _slope(marks, alive, page)
-    for _ in range(LINE_ROUNDS):
-        likely = ~alive & _ink_around(marks, safe, beside, above, step)
-        newly = np.flatnonzero(_in_line(marks, likely, alive & ~crowded, tiny, lines, page))
-        if not newly.size:
-            break
-        alive[newly] = True
-        alive[_reached(marks, np.flatnonzero(~alive & ~tiny), newly, across, down)] = True
+    likely = ~alive & _ink_around(marks, safe, beside, above, step)
+    if likely.any():
+        lines = _slope(marks, alive, page)
+        for _ in range(LINE_ROUNDS):
+            newly = np.flatnonzero(_in_line(marks, likely & ~alive, alive & ~crowded, tiny, lines, page))
+            if not newly.size:
+                break
+            alive[newly] = True
+            alive[_reached(marks, np.flatnonzero(~alive & ~tiny), newly, across, down)] = True
     alive |= _gathered(marks, apart, ~alive, page)
     return np.asarray(alive | _alike(marks, ~alive, page))
 
