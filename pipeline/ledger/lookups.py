@@ -338,6 +338,16 @@ class Lookups(Standing):
                 after=_neighbour(c, row, forwards=True),
             )
 
+    def page_and_customer(self, page_id: int) -> tuple[Page, str] | None:
+        """One page and whose it is; None when there is none with this id. Asked for each picture of a batch."""
+        with self.read() as c:
+            row = c.execute(
+                select(t.pages, t.orders.c.customer)
+                .join(t.orders, t.orders.c.id == t.pages.c.order_id)
+                .where(t.pages.c.id == page_id)
+            ).first()
+            return None if row is None else (page_from(row), row.customer)
+
 
 def _titled(words: str) -> list[Any]:
     return [func.lower(t.documents.c.title).contains(word, autoescape=True) for word in words.lower().split()]
