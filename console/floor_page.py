@@ -217,7 +217,7 @@ def _tone(state: str, number: int) -> str:
 def _held(floor: FloorReport) -> Tile:
     held = sum(floor.held.values())
     common = max(floor.held.items(), key=lambda item: item[1], default=None)
-    more = "nothing waits for a person" if common is None else f"mostly {common[0][1]}"
+    more = "nothing waits for a person" if common is None else f"mostly {common[0][1].replace('-', ' ')}"
     return Tile(name="Held for a person", value=_count(held), more=more, warns=held > 0)
 
 

@@ -610,6 +610,7 @@ def held_rescan(
             _print_json({"id": hold_id, "outcome": "awaiting-rescan", "sentence": sentence})
         else:
             out.print(f"{hold_id}: {sentence}", markup=False)
+            out.print(f"Its sheet: platen held rescan-sheet {hold_id} OUT.pdf", markup=False)
         return
     if not scan.is_file():
         raise FileNotFoundError(f"There is no file {scan}")

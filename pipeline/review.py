@@ -162,9 +162,8 @@ def ask_for_rescan(bureau: Bureau, hold: Hold, *, who: str, why: str) -> str:
     if hold.code == AWAITING_RESCAN:
         return hold.sentence
     sentence = (
-        f"This page waits for a new scan. Print its rescan sheet (platen held rescan-sheet {hold.id} OUT.pdf), lay it "
-        f"on the paper, scan both and drop the scan; or drop the paper's scan alone as inbox/{hold.order}/"
-        f"RESCAN-{hold.id}.tif (or .jpg, .png, .pdf), or name it: platen held rescan {hold.id} --scan FILE --why WHY. "
+        "This page waits for a new scan. Print its rescan sheet, lay it on the paper, scan both and drop the scan; or "
+        f"drop the paper's scan alone as inbox/{hold.order}/RESCAN-{hold.id}.tif (or .jpg, .png, .pdf). "
         f"{HELD_BECAUSE}{hold.sentence}"
     )
     _check_counted(bureau.ledger.await_rescan(hold, sentence, who=who, why=why))
