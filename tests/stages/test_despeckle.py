@@ -348,3 +348,19 @@ def test_a_full_stop_of_ten_points_lives_alone_on_a_dusty_sheet(dpi: int) -> Non
 def test_a_page_of_noise_is_left_as_it_is(share: float) -> None:
     ink = np.random.default_rng(0).random((1650, 1275)) < share
     assert removed(ink) == 0
+
+
+@pytest.mark.parametrize("is_hairline", [True, False])
+def test_the_bit_of_a_hairline_lives_beside_bold_print_and_dirt_as_small_goes(*, is_hairline: bool) -> None:
+    ink, _ = with_specks(ink_of_text(point=24), 20)
+    bold = cv2.dilate(ink_of_text(point=24).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    ink |= bold
+    apart = cv2.distanceTransform((~bold).astype(np.uint8), cv2.DIST_L2, 5)
+    bit = np.eye(3, dtype=np.bool_) if is_hairline else np.array([[True, True], [True, False]])
+    gap_px = 3.5 if is_hairline else 6.0
+    shut = cv2.erode(apart, np.ones((3, 3), np.uint8), anchor=(0, 0))  # the least below and to the right
+    row, col = next(place for place in np.argwhere((shut > gap_px) & (shut < gap_px + 0.7)) if place[0] > 200)
+    here = slice(row, row + len(bit)), slice(col, col + len(bit))
+    ink[here] |= bit
+    left = ~despeckle(page_of(ink), Settings()).pixels.astype(bool)
+    assert left[here][bit].all() == is_hairline
