@@ -364,3 +364,18 @@ def test_the_bit_of_a_hairline_lives_beside_bold_print_and_dirt_as_small_goes(*,
     ink[here] |= bit
     left = ~despeckle(page_of(ink), Settings()).pixels.astype(bool)
     assert left[here][bit].all() == is_hairline
+
+
+def test_a_single_pixel_beside_print_of_150_dpi_goes_where_strokes_are_thicker_and_no_dot_with_it() -> None:
+    ink = ink_of_text(point=9, dpi=150, rows=1200, cols=1200)
+    apart = cv2.distanceTransform((~ink).astype(np.uint8), cv2.DIST_L2, 5)
+    rng = np.random.default_rng(0)
+    beside = rng.permutation(np.argwhere((apart > 3) & (apart < 4)))[:30]
+    elsewhere = rng.permutation(np.argwhere(apart > 40))[
+        :150
+    ]  # or those at the letters would be taken for their pieces
+    dirty = ink.copy()
+    dirty[tuple(np.concatenate([beside, elsewhere]).T)] = True
+    left = ~despeckle(page_of(dirty, dpi=150), Settings(cautious_ink_fraction=0.02)).pixels.astype(bool)
+    assert np.count_nonzero(left[tuple(beside.T)]) <= 10  # some fall into rows
+    assert left[ink].all()
