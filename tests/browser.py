@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 CHROMIUM = "/usr/bin/chromium"
 AXE = ROOT / ".tools/npm/node_modules/axe-core/axe.min.js"
 PICTURES = ROOT / "bench/out/screens"  # for the eye and for the documentation; not kept in the repository
-PICTURES_ARE_THERE = """[...document.images].every(
-    one => one.complete || one.loading === "lazy" && one.getBoundingClientRect().top > innerHeight)"""
+PICTURES_ARE_THERE = """Promise.all([...document.images].filter(
+    one => !one.complete && (one.loading !== "lazy" || one.getBoundingClientRect().top < innerHeight)
+).map(one => new Promise(done => { one.onload = one.onerror = done })))"""
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SIZES = {"desk": (1280, 900), "wall": (1920, 1080), "phone": (390, 844)}
 
@@ -71,7 +72,7 @@ def sign_in(page: Page, name: str, password: str) -> None:
 
 def picture(page: Page, name: str) -> None:
     """Keep what is on the screen as `NAME.png`, its pictures with it."""
-    page.wait_for_function(PICTURES_ARE_THERE)
+    page.evaluate(PICTURES_ARE_THERE)
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
