@@ -244,13 +244,13 @@ def scored(dirty: PageImage, clean: PageImage, left: Mask) -> Score:
     """Dots lost and specks removed on one page, `left` being the ink that is left."""
     ink, truth = ~dirty.pixels, ~clean.pixels
     count, labels, stats, _ = cv2.connectedComponentsWithStats(truth.astype(np.uint8), connectivity=8)
-    dots = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) < dirty.px(DOT_MM)
+    size = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    dots, scraps = size < dirty.px(DOT_MM), size < dirty.px(SCRAP_MM)
     had = np.bincount(labels[truth & ink], minlength=count)
     has = np.bincount(labels[truth & left], minlength=count)
     dots &= had > stats[:, cv2.CC_STAT_AREA] / 2
     dots[0] = False
     lost = dots & (has < had / 2)
-    scraps = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) < dirty.px(SCRAP_MM)
     count, labels, stats, centres = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
     touched = np.bincount(labels[truth], minlength=count) > 0
     size = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])

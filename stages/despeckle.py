@@ -196,7 +196,7 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
         return _answered(page, declined=f"{100 * fraction:.1f} % of the ink would go from beside the writing")
     if not safe.any() or marks.area[dirt[lone]].sum() > settings.most_sheet_fraction * ink.size:
         return _answered(page, declined=f"{len(dirt)} marks would go, too many to be dirt on so little writing")
-    is_tiny = np.maximum(marks.right - marks.left, marks.bottom - marks.top)[dirt] <= max(step, page.px(TINY_MM))
+    is_tiny = _longer_side(marks)[dirt] <= max(step, page.px(TINY_MM))
     if len(dirt) > settings.cautious_marks:
         sure = is_tiny
     elif fraction > settings.cautious_ink_fraction:
@@ -290,7 +290,7 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     # what costs little first: a page of noise is all crowded, and few marks are left to be held against one another
     crowded = _crowded(marks, page)
     alive = crowded | _dashes(marks, page)
-    is_large = np.maximum(marks.right - marks.left, marks.bottom - marks.top) >= page.px(safe_mm)
+    is_large = _longer_side(marks) >= page.px(safe_mm)
     large_px = is_large[marks.owner]
     safe[marks.rows[large_px], marks.cols[large_px]] = 1
     alive |= is_large | (_cut_off(marks, page) & ~_lone(marks, safe, page, step))
@@ -336,14 +336,16 @@ def _diameter(marks: _Marks) -> Numbers:
     return np.asarray(np.sqrt(marks.area * (4 / np.pi)))
 
 
+def _longer_side(marks: _Marks) -> Numbers:
+    return np.asarray(np.maximum(marks.right - marks.left, marks.bottom - marks.top))
+
+
 def _dashes(marks: _Marks, page: PageImage) -> Mask:
-    width, height = marks.right - marks.left, marks.bottom - marks.top
-    return np.asarray(_is_slender(marks) & (np.maximum(width, height) >= page.px(DASH_MM)))
+    return np.asarray(_is_slender(marks) & (_longer_side(marks) >= page.px(DASH_MM)))
 
 
 def _is_slender(marks: _Marks) -> Mask:
-    longer = np.maximum(marks.right - marks.left, marks.bottom - marks.top)
-    return np.asarray(longer**2 >= DASH_SLENDER * marks.area)
+    return np.asarray(_longer_side(marks) ** 2 >= DASH_SLENDER * marks.area)
 
 
 def _cut_off(marks: _Marks, page: PageImage) -> Mask:

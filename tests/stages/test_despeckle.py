@@ -371,9 +371,8 @@ def test_a_single_pixel_beside_print_of_150_dpi_goes_where_strokes_are_thicker_a
     apart = cv2.distanceTransform((~ink).astype(np.uint8), cv2.DIST_L2, 5)
     rng = np.random.default_rng(0)
     beside = rng.permutation(np.argwhere((apart > 3) & (apart < 4)))[:30]
-    elsewhere = rng.permutation(np.argwhere(apart > 40))[
-        :150
-    ]  # or those at the letters would be taken for their pieces
+    # or those at the letters would be taken for their pieces
+    elsewhere = rng.permutation(np.argwhere(apart > 40))[:150]
     dirty = ink.copy()
     dirty[tuple(np.concatenate([beside, elsewhere]).T)] = True
     left = ~despeckle(page_of(dirty, dpi=150), Settings(cautious_ink_fraction=0.02)).pixels.astype(bool)
