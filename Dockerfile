@@ -11,7 +11,7 @@ RUN useradd --system --uid 10001 --create-home platen
 WORKDIR /opt/platen
 COPY requirements.lock pyproject.toml README.md ./
 RUN python3 -m venv .venv \
-    && .venv/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+    && .venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
 COPY stages ./stages
 COPY pipeline ./pipeline
 COPY workers ./workers
