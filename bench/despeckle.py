@@ -47,7 +47,6 @@ SHEET_MM = (150.0, 200.0)
 MARGIN_MM = 18.0  # as large a share of the sheet as 25 mm are of letter
 DPIS = (300.0, 200.0, 400.0, 150.0, 300.0, 600.0, 240.0)
 FONTS = Path("/usr/share/fonts")
-SIGNS = "aZ9.,;:éàüçñ“”’—°!¿"  # a face without one of these draws boxes
 SIZES_PT = (7.0, 8.0, 9.0, 10.0, 11.0, 12.0)
 BLURS_MM = (0.0, 0.03, 0.05)
 DIRT = {"clean": 0.0, "some": 0.00003, "dirty": 0.0001, "speckled": 0.0004}  # share of the scan under specks
@@ -62,6 +61,7 @@ ACCENTED = (
     "Žluťoučký kůň úpěl ďábelské ódy; příliš, řeka, čas. ",
     "“Yes,” he said: ‘don't!’ — it's 5.25 %; i.e., J. R. Smith, Esq., 3° 14′ 9″. ",
 )
+SIGNS = "".join(sorted({"Z", *"".join(ACCENTED)} - {" "}))  # a face without one of these draws boxes
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from stages.settings import StageSettings
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+Sums = npt.NDArray[np.int32]  # of all that is above and to the left: one row and column more
 
 HALVING_DPI = 200.0  # from here on components are labelled at half size: specks touching a letter stay with it
 
@@ -40,23 +41,38 @@ COMPARABLE_AREA = 0.175
 # older, longer reaches kept beside letters 2 in 3 are so thin.
 THIN_REACH_MM = ((1.3, 0.75, 0.75), (1.1, 0.4, 0.75), (0.9, 0.15, 0.15))
 # Where pixels are as large as dots, a dot as broad as strokes of so many of them covers two at least. A single pixel
-# may still be a bit of the outline beside it. Of 1,248 dots of one pixel on 80 drawn pages of 150 and 200 dpi two lay
-# among strokes of 1.5 pixels or more, none among such of 1.75; of 1,111 specks that were kept 723 did.
-PIXEL_MM, PIXEL_STROKES_PX, PIXEL_REACH_MM = 0.12, 1.6, 0.25
+# may still be a bit of the outline beside it, or all that is left of the dot of a small i.
+PIXEL_MM, PIXEL_STROKES_PX, PIXEL_REACH_MM = 0.12, 1.6, (0.25, 0.4)
 # Some faces have dots no thicker than their strokes: what is as large as the dots that stand at letters is not thin.
 USUAL_DOTS, USUAL_DOT_STROKES, LEAST_STOP = 12, 1.6, 0.8
 LEAST_DOT_STROKES = 0.9
 # On a page whose thin strokes are broken, such marks lie around the letters; dirt lies everywhere. Where so many times
-# as many lie around the letters as dirt elsewhere makes likely, all that are near writing are taken for splinters.
-THIN_DIRT_RATIO = 2.0
+# as many, and some more, lie in one of these bands around letters as dirt far from them makes likely, all that are near
+# writing are taken for splinters.
+SPLINTER_STROKES = 1.1
+SPLINTER_BANDS_MM, SPLINTER_RATIO, SPLINTER_MORE = ((0.0, 0.35), (0.35, 0.9)), 2.0, 4
 THIN_WIDE_MM = 1.7
-SHARE_CELLS = 3  # to this reach, where only its share of the page is asked
+SPLINTER_SAMPLE = 3  # of every so many rows and columns the area of the bands is taken
 STROKE_TILE_MM = 5.0
 STROKE_SAMPLE = 4  # of every so many rows and columns
 STROKE_TILES = 3
 STROKE_LEAST_INK = 0.01  # of tiles with less ink the stroke is not known
 STROKE_QUANTILE = 0.25  # a headline or a black bar beside small print does not make its dots dirt
 STROKE_MOST_MM = 0.5
+
+# Beside a line of print dots stand on the feet of its letters, over a letter or, nearly touching it, under one. What
+# stands elsewhere is held by the bits of letters beside it alone. Of 11,158 dots that larger ink holds sideways 79 in
+# 100 stand on the feet and most others are rows, of 1,278 specks 8 in 100 (240 pages in 230 faces).
+OVER_ASIDE_MM = 0.45  # the dots of slanted faces, and those of a U, stand aside of what is below them
+UNDER_MM = 0.35
+USUAL_TOLERANCE = 0.3  # of the diameter of the page's other dots
+COLON_MM, COLON_ASIDE_MM = 1.7, 0.3  # upper dots of colons, if they are of the usual size
+ELSEWHERE_REACH_MM = (0.4, 0.3)  # of dots of the usual size, which a raised decimal point has, and of others
+FOOT_OPEN_MM = 0.35  # so far below a foot there is no ink,
+FOOT_LETTER_MM = (0.7, 2.4)  # and so far above it there is, or it is a dash's
+FOOT_ASIDE_MM, FOOT_LEVELS_MM = 6.0, 2.0  # around a mark in which the line's feet are looked for
+FOOT_OFF_MM = 0.12
+FOOT_LEAST_MM, FOOT_SHARE = 2.0, 0.25  # of feet on the level that has most; and of those, on a mark's own
 
 # Dashes are no dust
 DASH_SLENDER = 2.4  # length squared by area; a disc has 1.3
@@ -79,7 +95,7 @@ ROW_AREA_RATIO = 3.0
 ROW_SMALLEST_MM2 = 0.02  # 3 pixels at 300 dpi: smaller ones fall into line by chance, unless five do at close pitch
 ROW_BAND_MM = 0.5
 ROW_NEIGHBOURS = 4
-TINY_ROW_DOTS, TINY_GAP_MM = 5, 3.0
+TINY_ROW_DOTS, TINY_GAP_MM = 5, 3.2
 
 # Points alone in the cells of a table
 LINE_REACH_MM = (70.0, 30.0)  # to a dot of the same size, level or plumb
@@ -108,6 +124,10 @@ ALIKE_MARGIN_MM, ALIKE_IN_MARGIN = 10.0, 0.05
 # where a hundred specks lie on 100 square centimetres. Where most of them are a row, the rest is dirt beside it.
 GATHERED, GATHERED_GAP_MM, GATHERED_SHARE = 5, 1.0, 0.25
 GATHERED_GRID_MM = 0.2
+
+# Dirt falls evenly. Where so many times as many marks would go from the cells that have writing, or their neighbours,
+# as those that would go from elsewhere make likely, they are letters that fell apart.
+EVEN_CELL_MM, EVEN_RATIO = 5.0, 2.0
 
 # Step 5: where dots stand this close they are a picture
 TILE_MM = 10.0
@@ -190,7 +210,7 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
     dirt = np.flatnonzero(~_living(marks, safe, ink, page, settings.safe_mm, step))
     if len(dirt) < LEAST_MARKS:
         return _answered(page)
-    lone = _lone(marks, safe, page, step)[dirt]
+    lone = _lone(marks, _sums(safe), page, step)[dirt]
     fraction = float(marks.area[dirt[~lone]].sum()) / ink_px
     if fraction > settings.most_ink_fraction:
         return _answered(page, declined=f"{100 * fraction:.1f} % of the ink would go from beside the writing")
@@ -293,21 +313,25 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     is_large = _longer_side(marks) >= page.px(safe_mm)
     large_px = is_large[marks.owner]
     safe[marks.rows[large_px], marks.cols[large_px]] = 1
-    alive |= is_large | (_cut_off(marks, page) & ~_lone(marks, safe, page, step))
+    sums = _sums(safe)
+    alive |= is_large | (_cut_off(marks, page) & ~_lone(marks, sums, page, step))
     strokes = _strokes(ink, marks, page)
     across, down, tiny = _reaches(marks, strokes, math.inf, page)
-    near = _near_safe(marks, safe, across, down, step)
-    across, down, tiny = _reaches(marks, strokes, _usual_dot_px(marks, near & ~alive), page)
-    near |= _near_safe(marks, safe, across, down, step)
+    near = _near_safe(marks, sums, across, down, step)
+    usual_px = _usual_dot_px(marks, near & ~alive)
+    across, down, tiny = _reaches(marks, strokes, usual_px, page)
+    elsewhere = _elsewhere(marks, safe, sums, down, page, step)
+    usual = np.abs(_diameter(marks) + GRAIN_PX / 2 - usual_px) <= USUAL_TOLERANCE * usual_px + GRAIN_PX
+    elsewhere &= ~(usual & _over_dots(marks, near & ~elsewhere, safe, page, step))
+    least = np.where(usual, *(page.px(mm) for mm in ELSEWHERE_REACH_MM))
+    across, close = (np.where(elsewhere, np.minimum(reach, least), reach) for reach in (across, down))
+    near = _near_safe(marks, sums, across, close, step)
     onwards = REACH_ON * across
-    wide = np.full(len(marks), page.px(THIN_WIDE_MM))
     doubtful = tiny & ~near & ~alive
-    around = doubtful & _near_safe(marks, safe, wide, wide, step)
-    share = _share_near(safe, page.px(THIN_WIDE_MM) / step)
-    elsewhere = np.count_nonzero(doubtful & ~around)
-    if np.count_nonzero(around) * (1 - share) > THIN_DIRT_RATIO * elsewhere * share:
+    if _splintered(marks, strokes, doubtful, safe, page, step):
+        wide = np.full(len(marks), page.px(THIN_WIDE_MM))
         onwards, down = (np.where(tiny, wide, reach) for reach in (onwards, down))
-        near |= around
+        near |= doubtful & _near_safe(marks, sums, wide, wide, step)
     alive |= near
     newly = np.flatnonzero(alive)
     for _ in range(ROUNDS - 1):
@@ -319,7 +343,7 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     alive |= _pieces(marks, apart, page, safe_mm)
     alive |= _in_rows(marks, alive, page)
     beside, above = (np.full(len(marks), page.px(mm)) for mm in COLUMN_MM)
-    likely = ~alive & _ink_around(marks, safe, beside, above, step)
+    likely = ~alive & _ink_around(marks, sums, beside, above, step)
     if likely.any():
         lines = _slope(marks, alive, page)
         for _ in range(LINE_ROUNDS):
@@ -329,7 +353,8 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
             alive[newly] = True
             alive[_reached(marks, np.flatnonzero(~alive & ~tiny), newly, across, down)] = True
     alive |= _gathered(marks, apart, ~alive, page)
-    return np.asarray(alive | _alike(marks, ~alive, page))
+    alive |= _alike(marks, ~alive, page)
+    return alive | _is_uneven(marks, sums, alive, page, step)
 
 
 def _diameter(marks: _Marks) -> Numbers:
@@ -359,8 +384,7 @@ def _reaches(marks: _Marks, stroke_px: Numbers, usual_dot_px: float, page: PageI
     diameter = _diameter(marks)
     # where the dots are larger than any dirt, what stands at the letters is dirt, and says nothing of them
     dot_px = np.maximum(usual_dot_px, LEAST_DOT_STROKES * stroke_px)
-    known_px = np.where(stroke_px > 0, stroke_px, stroke_px.max(initial=0))  # dirt far from print is dirt as well
-    lone_pixel = (marks.area <= 1) & (page.px(PIXEL_MM) < 1) & (known_px >= PIXEL_STROKES_PX)
+    lone_pixel = (marks.area <= 1) & (page.px(PIXEL_MM) < 1) & (_known(stroke_px) >= PIXEL_STROKES_PX)
     stroke_px = np.minimum(stroke_px, dot_px / USUAL_DOT_STROKES)
     no_stop = diameter + GRAIN_PX / 2 < np.minimum(page.px(STOP_MM), LEAST_STOP * dot_px)
     least_px = page.px(LEAST_REACH_MM)
@@ -370,7 +394,10 @@ def _reaches(marks: _Marks, stroke_px: Numbers, usual_dot_px: float, page: PageI
         thin = diameter + GRAIN_PX / 2 < strokes * stroke_px
         across = np.where(thin, np.minimum(across, page.px(sideways_mm)), across)
         down = np.where(thin, np.minimum(down, page.px(upright_mm)), down)
-    across, down = (np.where(lone_pixel, np.minimum(reach, page.px(PIXEL_REACH_MM)), reach) for reach in (across, down))
+    across, down = (
+        np.where(lone_pixel, np.minimum(reach, page.px(least_mm)), reach)
+        for reach, least_mm in zip((across, down), PIXEL_REACH_MM, strict=True)
+    )
     slender = _is_slender(marks)
     across, down = (np.where(slender, np.maximum(reach, page.px(HAIRLINE_GAP_MM)), reach) for reach in (across, down))
     is_thin = diameter + GRAIN_PX / 2 < THIN_REACH_MM[0][0] * stroke_px
@@ -406,6 +433,11 @@ def _strokes(ink: Mask, marks: _Marks, page: PageImage) -> Numbers:
     return np.asarray(np.minimum(stroke[at], most), dtype=np.float64)
 
 
+def _known(stroke_px: Numbers) -> Numbers:
+    """The same, and the page's thickest where it is not known: dirt far from print is dirt as well."""
+    return np.asarray(np.where(stroke_px > 0, stroke_px, stroke_px.max(initial=0)))
+
+
 def _usual_dot_px(marks: _Marks, dots: Mask) -> float:
     """How broad the dots at the letters are, half a pixel added; as broad as you like if they are too few to say."""
     if np.count_nonzero(dots) < USUAL_DOTS:
@@ -423,30 +455,140 @@ def _tile_shares(ones: npt.NDArray[np.generic], tile: tuple[int, int]) -> npt.ND
     return np.asarray(cv2.resize(filled, size, interpolation=cv2.INTER_AREA), dtype=np.float32) / np.float32(255)
 
 
-def _near_safe(marks: _Marks, safe: npt.NDArray[np.uint8], across: Numbers, down: Numbers, step: int) -> Mask:
+def _near_safe(marks: _Marks, sums: Sums, across: Numbers, down: Numbers, step: int) -> Mask:
     """Which marks have safe ink within their reach, an ellipse made of three boxes."""
     near = np.zeros(len(marks), np.bool_)
     for wide, high in ((1.0, 0.3), (ROUND, ROUND), (0.3, 1.0)):
-        near |= _ink_around(marks, safe, wide * across, high * down, step)
+        near |= _ink_around(marks, sums, wide * across, high * down, step)
     return near
 
 
-def _share_near(safe: npt.NDArray[np.uint8], reach_px: float) -> float:
-    """Which share of the page lies no further than this from safe ink."""
-    size = (max(1, math.ceil(side * SHARE_CELLS / reach_px)) for side in safe.shape[::-1])
-    cells = cv2.resize(safe * np.uint8(255), tuple(size), interpolation=cv2.INTER_AREA) > 0
-    reach = 2 * SHARE_CELLS + 1
-    return float(cv2.dilate(cells.view(np.uint8), np.ones((reach, reach), np.uint8)).mean())
+def _elsewhere(
+    marks: _Marks, safe: npt.NDArray[np.uint8], sums: Sums, down: Numbers, page: PageImage, step: int
+) -> Mask:
+    """Which marks stand beside a line of print, and neither on its feet nor over or close under a letter."""
+    nothing = np.zeros(len(marks))
+    aside, under = (np.full(len(marks), page.px(mm)) for mm in (OVER_ASIDE_MM, UNDER_MM))
+    placed = _ink_around(marks, sums, aside, nothing, step, below=down)
+    placed |= _ink_around(marks, sums, nothing, under, step, below=nothing)
+    asked = np.flatnonzero(~placed)
+    elsewhere = np.zeros(len(marks), np.bool_)
+    if not asked.size:
+        return elsewhere
+    mm = page.px(1.0) / step
+    foot_sums = _sums(_feet(safe, mm))
+    left = np.maximum(0, marks.left[asked] / step - FOOT_ASIDE_MM * mm).astype(np.intp)
+    right = np.minimum(safe.shape[1], marks.right[asked] / step + FOOT_ASIDE_MM * mm).astype(np.intp)
+    off = FOOT_OFF_MM * mm + GRAIN_PX / 2
+
+    def feet(steps: int) -> Sums:
+        level = marks.bottom[asked] / step + steps * off
+        top, end = (
+            np.clip(edge, 0, safe.shape[0]).astype(np.intp) for edge in (np.floor(level - off), np.ceil(level + off))
+        )
+        return _in_boxes(foot_sums, left, top, right, end)
+
+    levels = round(FOOT_LEVELS_MM * mm / off)
+    most = np.max([feet(steps) for steps in range(-levels, levels + 1)], axis=0)
+    elsewhere[asked] = (most >= FOOT_LEAST_MM * mm) & (feet(0) < FOOT_SHARE * most)
+    return elsewhere
 
 
-def _ink_around(marks: _Marks, safe: npt.NDArray[np.uint8], across: Numbers, down: Numbers, step: int) -> Mask:
-    """Which marks have safe ink in the box that reaches so far beyond their own."""
-    sums = cv2.integral(safe)
+def _over_dots(marks: _Marks, dots: Mask, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
+    """Which marks may be the upper dots of colons, for there is a dot or a comma below them."""
+    lower = safe.copy()
+    drawn = dots[marks.owner]
+    lower[marks.rows[drawn], marks.cols[drawn]] = 1
+    aside, below = np.full(len(marks), page.px(COLON_ASIDE_MM)), np.full(len(marks), page.px(COLON_MM))
+    return _ink_around(marks, _sums(lower), aside, np.zeros(len(marks)), step, below=below)
+
+
+def _feet(safe: npt.NDArray[np.uint8], mm: float) -> npt.NDArray[np.uint8]:
+    """The lowest pixels of letters, on a grid with `mm` pixels to a millimetre."""
+    first, last = (max(1, round(reach * mm)) for reach in FOOT_LETTER_MM)
+    above, below = np.zeros_like(safe), np.zeros_like(safe)
+    reach = last - first
+    above[first:] = cv2.dilate(safe, np.ones((reach + 1, 1), np.uint8), anchor=(0, reach))[:-first]
+    opened = np.ones((max(1, round(FOOT_OPEN_MM * mm)), 1), np.uint8)
+    below[:-1] = cv2.dilate(safe, opened, anchor=(0, 0))[1:]
+    return np.asarray(safe & above & (1 - below))
+
+
+def _splintered(
+    marks: _Marks, strokes: Numbers, doubtful: Mask, safe: npt.NDArray[np.uint8], page: PageImage, step: int
+) -> bool:
+    """Whether more thin marks lie around letters than dirt far from them makes likely: their hairlines fell apart."""
+    thin = (_diameter(marks) + GRAIN_PX / 2 < SPLINTER_STROKES * _known(strokes)) & (
+        _longer_side(marks) < page.px(DASH_MM)
+    )
+    if min(safe.shape) < SPLINTER_SAMPLE or not (thin | doubtful).any():
+        return False
+    away_px = np.asarray(cv2.distanceTransform(1 - safe, cv2.DIST_C, 3), dtype=np.float32)
+    rows = np.minimum(marks.down / step, safe.shape[0] - 1).astype(np.intp)
+    cols = np.minimum(marks.across / step, safe.shape[1] - 1).astype(np.intp)
+    of_marks = away_px[rows, cols]
+    of_sheet = away_px[::SPLINTER_SAMPLE, ::SPLINTER_SAMPLE]
+
+    def within(some: npt.NDArray[np.float32], inner_mm: float, outer_mm: float) -> int:
+        inner_px, outer_px = (page.px(mm) / step for mm in (inner_mm, outer_mm))
+        return int(np.count_nonzero((some > inner_px) & (some <= outer_px)))
+
+    far = max(1, within(of_sheet, LONE_MM, math.inf))
+    for some, band in [*((thin, band) for band in SPLINTER_BANDS_MM), (doubtful, (0.0, THIN_WIDE_MM))]:
+        likely = within(of_marks[some], LONE_MM, math.inf) / far * within(of_sheet, *band)
+        if within(of_marks[some], *band) > SPLINTER_RATIO * likely + SPLINTER_MORE:
+            return True
+    return False
+
+
+def _is_uneven(marks: _Marks, sums: Sums, alive: Mask, page: PageImage, step: int) -> bool:
+    """Whether more marks would go from around writing than from elsewhere, by far."""
+    dead = ~alive
+    if np.count_nonzero(dead) < LEAST_MARKS:
+        return False
+    cell = max(1, round(page.px(EVEN_CELL_MM) / step))
+    edges = [np.minimum(np.arange(0, side - 1 + cell, cell), side - 1) for side in sums.shape]
+    written = np.diff(np.diff(sums[np.ix_(*edges)], axis=0), axis=1) > 0
+    rows, cols = (
+        np.minimum(places // (step * cell), side - 1).astype(np.intp)
+        for places, side in zip((marks.down, marks.across), written.shape, strict=True)
+    )
+    written[rows[alive], cols[alive]] = True
+    around = cv2.dilate(written.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    share = float(around.mean())
+    there = np.count_nonzero(around[rows[dead], cols[dead]])
+    outside = np.count_nonzero(dead) - there
+    most_outside = outside + 2 * math.sqrt(outside) + 2  # chance may have left so many fewer
+    return bool(share < 1 and there > EVEN_RATIO * most_outside * share / (1 - share))
+
+
+def _ink_around(
+    marks: _Marks,
+    sums: Sums,
+    across: Numbers,
+    down: Numbers,
+    step: int,
+    *,
+    below: Numbers | None = None,
+) -> Mask:
+    """Which marks have ink, of which `sums` is the integral, in the box that reaches so far beyond their own.
+
+    It reaches down to `below` if not as far as up.
+    """
+    high, wide = sums.shape[0] - 1, sums.shape[1] - 1
     left = np.maximum(0, np.floor((marks.left - across) / step)).astype(np.intp)
     top = np.maximum(0, np.floor((marks.top - down) / step)).astype(np.intp)
-    right = np.minimum(safe.shape[1], np.ceil((marks.right + across) / step)).astype(np.intp)
-    bottom = np.minimum(safe.shape[0], np.ceil((marks.bottom + down) / step)).astype(np.intp)
-    return np.asarray(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] > 0)
+    right = np.minimum(wide, np.ceil((marks.right + across) / step)).astype(np.intp)
+    bottom = np.minimum(high, np.ceil((marks.bottom + (down if below is None else below)) / step)).astype(np.intp)
+    return _in_boxes(sums, left, top, right, bottom) > 0
+
+
+def _sums(ones: npt.NDArray[np.uint8]) -> Sums:
+    return np.asarray(cv2.integral(ones), dtype=np.int32)
+
+
+def _in_boxes(sums: Sums, left: Indices, top: Indices, right: Indices, bottom: Indices) -> Sums:
+    return np.asarray(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left])
 
 
 def _reached(marks: _Marks, waiting: Indices, newly: Indices, across: Numbers, down: Numbers) -> Indices:
@@ -564,10 +706,10 @@ def _gathered(marks: _Marks, apart: Indices, dead: Mask, page: PageImage) -> Mas
     return together
 
 
-def _lone(marks: _Marks, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
+def _lone(marks: _Marks, sums: Sums, page: PageImage, step: int) -> Mask:
     """Which marks lie too far from all larger ink to be a part of it."""
     far = np.full(len(marks), page.px(LONE_MM))
-    return ~_ink_around(marks, safe, far, far, step)
+    return ~_ink_around(marks, sums, far, far, step)
 
 
 def _alike(marks: _Marks, dead: Mask, page: PageImage) -> Mask:

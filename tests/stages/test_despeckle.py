@@ -213,6 +213,19 @@ def removed(ink: Mask, *, dpi: float = 300) -> object:
     return despeckle(page_of(ink, dpi=dpi), Settings()).readings["despeckle.removed"]
 
 
+def lost(ink: Mask, *, dpi: float = 300) -> int:
+    """How many pixels of this ink go where dust lies on the rest of the sheet; without any nothing would."""
+    apart = cv2.distanceTransform((~ink).astype(np.uint8), cv2.DIST_L2, 5)
+    rows, cols = np.nonzero(apart[:-2, :-2] > min(0.2 * dpi, 0.8 * float(apart.max())))
+    places = np.random.default_rng(9).choice(rows.size, 150)
+    dusty = ink.copy()
+    for row, col in ((0, 0), (0, 1), (1, 0)):
+        dusty[rows[places] + row, cols[places] + col] = True
+    left = ~despeckle(page_of(dusty, dpi=dpi), Settings()).pixels.astype(bool)
+    assert np.count_nonzero(dusty & ~ink & ~left) > 100
+    return int(np.count_nonzero(ink & ~left))
+
+
 def text_sheet(*, dpi: int = 300, point: float = 10) -> npt.NDArray[np.uint8]:
     return (~ink_of_text(rows=6 * dpi, cols=5 * dpi, dpi=dpi, point=point)).astype(np.uint8) * 255
 
@@ -220,7 +233,7 @@ def text_sheet(*, dpi: int = 300, point: float = 10) -> npt.NDArray[np.uint8]:
 @pytest.mark.parametrize("text", ['3 ft 14" .', "75   ...   e.g.", "0 . 5    - . -", "a    .   b", "10 ·  · 5"])
 @pytest.mark.parametrize("point", [7, 9, 12])
 def test_points_after_raised_signs_and_wide_spaces_live(text: str, point: float) -> None:
-    assert removed(ink_of_text(text=text, point=point)) == 0
+    assert lost(ink_of_text(text=text, point=point)) == 0
 
 
 @pytest.mark.parametrize("pitch_mm", [0.6, 1.0, 2.0, 3.5])
@@ -229,14 +242,14 @@ def test_a_dotted_rule_lives_whole_even_if_it_is_tilted(pitch_mm: float, tilt: f
     blank = np.full((1500, 1500), 255, np.uint8)
     cv2.putText(blank, "Name", (100, 100), cv2.FONT_HERSHEY_SIMPLEX, 2, 0, 5)
     drawn(blank, [(10 + i * pitch_mm, 60 + i * pitch_mm * tilt) for i in range(25)], size_mm=0.25)
-    assert removed(blank < 128) == 0
+    assert lost(blank < 128) == 0
 
 
 def test_a_fine_dotted_rule_lives_though_each_of_its_dots_would_go() -> None:
     sheet = text_sheet()
     sheet[1700:1740] = 255
     sheet[1720, 200:1200:14] = 0
-    assert removed(sheet < 128) == 0
+    assert lost(sheet < 128) == 0
 
 
 def test_points_alone_in_the_cells_of_a_table_live() -> None:
@@ -246,7 +259,7 @@ def test_points_alone_in_the_cells_of_a_table_live() -> None:
         for col in range(4):
             cell = "." if (row * 3 + col) % 4 == 0 else "12.50"
             ImageDraw.Draw(image).text((100 + 400 * col, 60 + 90 * row), cell, font=font, fill=0)
-    assert removed(np.array(image) < 128) == 0
+    assert lost(np.array(image) < 128) == 0
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.008, -0.018])
@@ -261,7 +274,7 @@ def test_points_alone_in_a_table_are_held_along_its_own_lines(slope: float) -> N
         np.array(image), np.array([[1, -slope, 20], [slope, 1, 20]]), image.size, borderValue=(255,),
         flags=cv2.INTER_LINEAR,
     )  # fmt: skip
-    assert removed(turned < 128) == 0
+    assert lost(turned < 128) == 0
 
 
 def test_dirt_beside_a_leader_goes() -> None:
@@ -272,6 +285,8 @@ def test_dirt_beside_a_leader_goes() -> None:
     dirt = [(-12, 41), (-10, 147), (13, 278), (-14, 361), (15, 490), (-11, 583), (-15, 710), (12, 833), (-13, 866)]
     for row, col in dirt:
         sheet[1600 + row : 1602 + row, 300 + col] = 0
+    for row in range(1320, 1560, 12):  # and everywhere else on the bare half of the sheet
+        sheet[row : row + 2, (37 * row) % 1400 :][:, :2] = 0
     left = ~despeckle(page_of(sheet < 128), Settings()).pixels.astype(bool)
     assert not any(left[1600 + row, 300 + col] for row, col in dirt)
     assert left[1601, 301 : 300 + 10 * 90 : 10].all()
@@ -290,13 +305,13 @@ def test_dashes_of_small_print_live_alone() -> None:
     sheet = text_sheet()
     sheet[1600:] = 255
     sheet[1720:1722, 700:707] = 0
-    assert removed(sheet < 128) == 0
+    assert lost(sheet < 128) == 0
 
 
 def test_a_mark_cut_by_the_frame_lives() -> None:
-    sheet = text_sheet()
-    sheet[0:2, 40:43] = 0
-    assert removed(sheet < 128) == 0
+    sheet = text_sheet()[75:]
+    sheet[0:2, 140:143] = 0
+    assert lost(sheet < 128) == 0
 
 
 def test_dirt_far_thinner_than_the_strokes_goes_even_among_writing() -> None:
@@ -327,7 +342,7 @@ def test_small_print_below_a_headline_keeps_its_dots() -> None:
     sheet = text_sheet(point=7)
     sheet[:400] = 255
     cv2.putText(sheet, "NOTICE", (100, 300), cv2.FONT_HERSHEY_SIMPLEX, 9, 0, 50)
-    assert removed(sheet < 128) == 0
+    assert lost(sheet < 128) == 0
 
 
 @pytest.mark.parametrize("dpi", [150, 200, 300, 600])
@@ -376,5 +391,35 @@ def test_a_single_pixel_beside_print_of_150_dpi_goes_where_strokes_are_thicker_a
     dirty = ink.copy()
     dirty[tuple(np.concatenate([beside, elsewhere]).T)] = True
     left = ~despeckle(page_of(dirty, dpi=150), Settings(cautious_ink_fraction=0.02)).pixels.astype(bool)
-    assert np.count_nonzero(left[tuple(beside.T)]) <= 10  # some fall into rows
+    assert np.count_nonzero(left[tuple(beside.T)]) <= 12  # some fall into rows or stand over a letter
     assert left[ink].all()
+
+
+def test_beside_a_line_a_dot_lives_on_its_feet_and_goes_from_elsewhere() -> None:
+    ink = ink_of_text(text="moon over a sea  roam on", cols=1200, rows=1500)
+    rows = np.flatnonzero(ink.any(axis=1))
+    lines = np.split(rows, np.flatnonzero(np.diff(rows) > 10) + 1)
+    assert len(lines) >= 15
+    rng = np.random.default_rng(8)
+    on_feet, elsewhere = ink.copy(), np.zeros_like(ink)
+    for number, line in enumerate(lines):
+        foot = int(line.max()) + 1
+        right = int(np.flatnonzero(ink[line].any(axis=0)).max()) + 10
+        if number % 4:
+            on_feet[foot - 4 : foot, right : right + 4] = True
+        else:
+            elsewhere[foot - 14 : foot - 9, right + number : right + number + 5] = True
+    dusty = on_feet | elsewhere
+    dusty[rng.integers(90, 1400, 100), rng.integers(750, 1190, 100)] = True
+    left = ~despeckle(page_of(dusty), Settings(cautious_ink_fraction=0.05)).pixels.astype(bool)
+    assert np.array_equal(left & on_feet, on_feet)
+    assert np.count_nonzero(left & elsewhere) <= 0.2 * np.count_nonzero(elsewhere)  # some stand in line
+
+
+def test_letters_that_fell_apart_are_no_dirt_for_dirt_falls_everywhere() -> None:
+    ink = ink_of_text(point=12, rows=1800)
+    rng = np.random.default_rng(3)
+    is_left = np.arange(ink.shape[1]) // 60 % 3 == 0
+    apart = ink & (is_left | (rng.random(ink.shape) < 0.004))
+    assert np.count_nonzero(apart[:, ~is_left]) > 100
+    assert removed(apart) == 0
