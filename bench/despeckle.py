@@ -137,6 +137,7 @@ def run() -> None:
                 by_dirt[dirt] += score
                 by_answer[answer] = by_answer.get(answer, Score()) + score
                 by_dpi[dirty.dpi] += score
+    print(f"{len(faces())} faces installed that have all signs")
     print_table(("method", *COLUMNS), [score.row(name) for name, score in by_way.items()])
     print_table(("Platen, answer", *COLUMNS), [score.row(answer) for answer, score in sorted(by_answer.items())])
     print_table(("Platen, dirt", *COLUMNS), [score.row(name) for name, score in by_dirt.items()])

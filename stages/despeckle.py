@@ -17,6 +17,7 @@ from stages.settings import StageSettings
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+Map = npt.NDArray[np.uint8]  # 1 where something is, on the grid of the labels
 Sums = npt.NDArray[np.int32]  # of all that is above and to the left: one row and column more
 
 HALVING_DPI = 200.0  # from here on components are labelled at half size: specks touching a letter stay with it
@@ -26,11 +27,12 @@ HALVING_DPI = 200.0  # from here on components are labelled at half size: specks
 # the rest lie so near to one of those, or in a row.
 REACH_DIAMETERS = (9.0, 3.0)  # sideways (a stop after a raised sign or a wide space), and up or down (accents)
 ROUND = 0.7  # of both at once: a rough ellipse
-REACH_ON = 0.6  # sideways from one small mark on to the next: the points of a spaced ellipsis lie 5 diameters apart
+REACH_ON = 0.5  # sideways from one small mark on to the next: the points of a spaced ellipsis lie 4.5 diameters apart
 LEAST_REACH_MM = 0.75  # i-dots of light faces, one pixel at 150 dpi
 STOP_MM = 0.22  # no full stop is smaller (7 points have 0.27 mm), so smaller marks need not lie far off sideways
 NO_STOP_REACH_MM = 0.4
 GRAIN_PX = 1.0  # of dots of a few pixels, size and centre are not known more finely
+LEAST_REACH_PX = 1.5  # what is one pixel away from larger ink was cut from it by the grid
 ROUNDS = 4
 COMPARABLE_AREA = 0.175
 
@@ -40,6 +42,8 @@ COMPARABLE_AREA = 0.175
 # than 0.9 strokes, 1 in 300 less than 1.1, 1 in 50 less than 1.3, all of them within these reaches. Of the specks that
 # older, longer reaches kept beside letters 2 in 3 are so thin.
 THIN_REACH_MM = ((1.3, 0.75, 0.75), (1.1, 0.4, 0.75), (0.9, 0.15, 0.15))
+# Up or down, thin marks of another size than the page's dots: over letters most specks lie farther off, few bits.
+UNLIKE_REACH_MM, LIKE_TOLERANCE = 0.4, 0.15
 # Where pixels are as large as dots, a dot as broad as strokes of so many of them covers two at least. A single pixel
 # may still be a bit of the outline beside it, or all that is left of the dot of a small i.
 PIXEL_MM, PIXEL_STROKES_PX, PIXEL_REACH_MM = 0.12, 1.6, (0.25, 0.4)
@@ -52,6 +56,8 @@ LEAST_DOT_STROKES = 0.9
 SPLINTER_STROKES = 1.1
 SPLINTER_BANDS_MM, SPLINTER_RATIO, SPLINTER_MORE = ((0.0, 0.35), (0.35, 0.9)), 2.0, 4
 THIN_WIDE_MM = 1.7
+# Where more lie there than chance often brings, those in a letter live: their ink stands on two sides of them.
+IN_LETTER_MM, IN_LETTER_SIDES = 1.0, 2
 SPLINTER_SAMPLE = 3  # of every so many rows and columns the area of the bands is taken
 STROKE_TILE_MM = 5.0
 STROKE_SAMPLE = 4  # of every so many rows and columns
@@ -64,15 +70,24 @@ STROKE_MOST_MM = 0.5
 # stands elsewhere is held by the bits of letters beside it alone. Of 11,158 dots that larger ink holds sideways 78 in
 # 100 stand on the feet and most others in rows, of 1,278 specks 7 in 100 (240 pages in as many faces).
 OVER_ASIDE_MM = 0.45  # the dots of slanted faces, and those of a U, stand aside of what is below them
-UNDER_MM = 0.35
-USUAL_TOLERANCE = 0.3  # of the diameter of the page's other dots
-COLON_MM, COLON_ASIDE_MM = 1.7, 0.3  # upper dots of colons, if they are of the usual size
-ELSEWHERE_REACH_MM = (0.4, 0.3)  # of dots of the usual size, which a raised decimal point has, and of others
+UNDER_MM = 0.3
+ELSEWHERE_REACH_MM = 0.3
+USUAL_TOLERANCE = 0.3  # of the diameter of the page's other dots. Such marks may be
+COLON_MM, COLON_ASIDE_MM = 1.7, 0.3  # upper dots of colons,
+TAIL_MM, TAIL_ASIDE_MM = 0.8, 0.3  # or tails that came off a y
 FOOT_OPEN_MM = 0.35  # so far below a foot there is no ink,
 FOOT_LETTER_MM = (0.7, 2.4)  # and so far above it there is, or it is a dash's
 FOOT_ASIDE_MM, FOOT_LEVELS_MM = 6.0, 2.0  # around a mark in which the line's feet are looked for
 FOOT_OFF_MM = 0.12
 FOOT_LEAST_MM, FOOT_SHARE = 2.0, 0.25  # of feet on the level that has most; and of those, on a mark's own
+# The stops of light faces are thin, but follow a letter, and stand as low as its foot. Where they are single pixels
+# even the space before the point of .78 may lie between.
+STOP_AFTER_MM, STOP_OFF_PX, PIXEL_STOP_MM = 0.6, 0.5, 1.1
+
+# The two dots of an umlaut hold each other: level, of one size, over a letter
+TWIN_GAP_MM, TWIN_OVER_MM, TWIN_ASIDE_MM = (0.2, 1.0), 0.95, 0.3
+TWIN_OFF_MM, TWIN_OFF_PX = 0.03, 0.75
+TWIN_TOLERANCE, TWIN_GRAIN_PX = 0.12, 0.5  # of diameters
 
 # Dashes are no dust
 DASH_SLENDER = 2.4  # length squared by area; a disc has 1.3
@@ -89,8 +104,8 @@ ROW_SIZES = 1.8
 # Leaders, dotted rules, dot-matrix print: three evenly spaced on one level or plumb line
 ROW_GAP_MM = (0.3, 12.0)  # wide leaders of wide faces stand 10.1 mm apart in 12 points
 ROW_SLOPE = 0.05
-ROW_OFF_MM = 0.12
-ROW_GAP_TOLERANCE = 0.1
+ROW_OFF_MM = 0.08
+ROW_GAP_TOLERANCE = 0.07
 ROW_AREA_RATIO = 3.0
 ROW_SMALLEST_MM2 = 0.02  # 3 pixels at 300 dpi: smaller ones fall into line by chance, unless five do at close pitch
 ROW_BAND_MM = 0.5
@@ -99,7 +114,7 @@ TINY_ROW_DOTS, TINY_GAP_MM = 5, 3.2
 
 # Points alone in the cells of a table
 LINE_REACH_MM = (70.0, 30.0)  # to a dot of the same size, level or plumb
-LINE_OFF_MM, LINE_SLOPE = 0.12, 0.02
+LINE_OFF_MM, LINE_SLOPE = 0.1, 0.02
 # All small marks of print tell how far its lines are turned, within 0.002 on 60 drawn pages; so fewer specks fall into
 # line with a dot by chance.
 SLOPE_MARKS, SLOPE_BIN_MM, SLOPE_STEP, SLOPE_PEAK = 30, 0.25, 0.001, 2.0
@@ -188,8 +203,9 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
 
     A small mark lives if something larger is near, the nearer the smaller it is, up and down less far than sideways,
     and so on from mark to mark (stops, dots, accents, quotes); among writing it must be about as thick as the strokes,
-    and beside a line of print stand on its feet, over a letter or close under one. It lives if it is a dash, a piece of
-    a broken letter, one of an even row (leaders, dotted rules), level or plumb with a dot of its size in a table,
+    and beside a line of print stand on its feet, over a letter or close under one. Thinner ones live as stops on the
+    foot of a letter, as the two dots of an umlaut, and in letters where many lie there. It lives if it is a dash, a
+    piece of a broken letter, one of an even row (leaders, dotted rules), level or plumb with a dot of its size in a table,
     touched by the frame of the image, one of a cluster (pale writing that fell apart) or of very many (a picture in
     dots), if most are of its size (a diagram), or if hardly another one would go, or far more from among writing than
     from elsewhere: dust comes in numbers and falls evenly. Works on bitonal pages only, because dirt is told from ink
@@ -208,10 +224,17 @@ def despeckle(page: PageImage, settings: Settings) -> PageImage:
     ink_px = int(np.count_nonzero(ink))
     step = 2 if page.dpi >= HALVING_DPI else 1
     marks, safe = _small_marks(ink, ROW_SIZES * page.px(settings.safe_mm), step)
-    dirt = np.flatnonzero(~_living(marks, safe, ink, page, settings.safe_mm, step))
+    if not len(marks):
+        return _answered(page)
+    safe = _with_marks(safe, marks, _longer_side(marks) >= page.px(settings.safe_mm))
+    sums = _sums(safe)
+    alive = _living(marks, safe, sums, ink, page, settings.safe_mm, step)
+    dirt = np.flatnonzero(~alive)
     if len(dirt) < LEAST_MARKS:
         return _answered(page)
-    lone = _lone(marks, _sums(safe), page, step)[dirt]
+    if _is_uneven(marks, sums, alive, page, step):
+        return _answered(page, declined="most of what would go lies among the writing")
+    lone = _lone(marks, sums, page, step)[dirt]
     fraction = float(marks.area[dirt[~lone]].sum()) / ink_px
     if fraction > settings.most_ink_fraction:
         return _answered(page, declined=f"{100 * fraction:.1f} % of the ink would go from beside the writing")
@@ -238,7 +261,7 @@ def _answered(
     )
 
 
-def _small_marks(ink: Mask, safe_px: float, step: int) -> tuple[_Marks, npt.NDArray[np.uint8]]:
+def _small_marks(ink: Mask, safe_px: float, step: int) -> tuple[_Marks, Map]:
     """The marks smaller than `safe_px`, and a map (on the labels' grid) of all other ink."""
     seen = _pooled(ink) if step == 2 else ink.view(np.uint8)
     count, labels = cv2.connectedComponents(seen, connectivity=8, ltype=cv2.CV_32S)
@@ -294,7 +317,7 @@ def _least(places: Indices, owner: Indices, count: int) -> Numbers:
     return least
 
 
-def _pooled(ink: Mask) -> npt.NDArray[np.uint8]:
+def _pooled(ink: Mask) -> Map:
     """Half the size: 1 where any of 2 x 2 pixels is ink."""
     seen = ink.view(np.uint8)
     if ink.shape[0] % 2 or ink.shape[1] % 2:
@@ -304,39 +327,17 @@ def _pooled(ink: Mask) -> npt.NDArray[np.uint8]:
     return np.asarray(pairs.view(np.uint16) != 0).view(np.uint8)
 
 
-def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageImage, safe_mm: float, step: int) -> Mask:
-    """Which of the marks belong to writing or to a picture."""
-    if not len(marks):
-        return np.zeros(0, np.bool_)
+def _living(marks: _Marks, safe: Map, sums: Sums, ink: Mask, page: PageImage, safe_mm: float, step: int) -> Mask:
+    """Which of the marks belong to writing or to a picture; `safe` is all larger ink, `sums` its integral."""
     # what costs little first: a page of noise is all crowded, and few marks are left to be held against one another
     crowded = _crowded(marks, page)
-    alive = crowded | _dashes(marks, page)
-    is_large = _longer_side(marks) >= page.px(safe_mm)
-    large_px = is_large[marks.owner]
-    safe[marks.rows[large_px], marks.cols[large_px]] = 1
-    sums = _sums(safe)
-    alive |= is_large | (_cut_off(marks, page) & ~_lone(marks, sums, page, step))
-    strokes = _strokes(ink, marks, page)
-    across, down, tiny = _reaches(marks, strokes, math.inf, page)
-    near = _near_safe(marks, sums, across, down, step)
-    usual_px = _usual_dot_px(marks, near & ~alive)
-    across, down, tiny = _reaches(marks, strokes, usual_px, page)
-    elsewhere = _elsewhere(marks, safe, sums, down, page, step)
-    usual = np.abs(_diameter(marks) + GRAIN_PX / 2 - usual_px) <= USUAL_TOLERANCE * usual_px + GRAIN_PX
-    elsewhere &= ~(usual & _over_dots(marks, near & ~elsewhere, safe, page, step))
-    least = np.where(usual, *(page.px(mm) for mm in ELSEWHERE_REACH_MM))
-    across, close = (np.where(elsewhere, np.minimum(reach, least), reach) for reach in (across, down))
-    near = _near_safe(marks, sums, across, close, step)
-    onwards = REACH_ON * across
-    doubtful = tiny & ~near & ~alive
-    if _splintered(marks, strokes, doubtful, safe, page, step):
-        wide = np.full(len(marks), page.px(THIN_WIDE_MM))
-        onwards, down = (np.where(tiny, wide, reach) for reach in (onwards, down))
-        near |= doubtful & _near_safe(marks, sums, wide, wide, step)
-    alive |= near
+    alive = crowded | _dashes(marks, page) | (_longer_side(marks) >= page.px(safe_mm))
+    alive |= _cut_off(marks, page) & ~_lone(marks, sums, page, step)
+    held = _at_letters(marks, alive, safe, sums, _strokes(ink, marks, page), page, step)
+    alive |= held.near
     newly = np.flatnonzero(alive)
     for _ in range(ROUNDS - 1):
-        newly = _reached(marks, np.flatnonzero(~alive), newly, onwards, down)
+        newly = _reached(marks, np.flatnonzero(~alive), newly, held.onwards, held.down)
         if not newly.size:
             break
         alive[newly] = True
@@ -348,14 +349,59 @@ def _living(marks: _Marks, safe: npt.NDArray[np.uint8], ink: Mask, page: PageIma
     if likely.any():
         lines = _slope(marks, alive, page)
         for _ in range(LINE_ROUNDS):
-            newly = np.flatnonzero(_in_line(marks, likely & ~alive, alive & ~crowded, tiny, lines, page))
+            newly = np.flatnonzero(_in_line(marks, likely & ~alive, alive & ~crowded, held.tiny, lines, page))
             if not newly.size:
                 break
             alive[newly] = True
-            alive[_reached(marks, np.flatnonzero(~alive & ~tiny), newly, across, down)] = True
+            alive[_reached(marks, np.flatnonzero(~alive & ~held.tiny), newly, held.across, held.down)] = True
     alive |= _gathered(marks, apart, ~alive, page)
-    alive |= _alike(marks, ~alive, page)
-    return alive | _is_uneven(marks, sums, alive, page, step)
+    return np.asarray(alive | _alike(marks, ~alive, page))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """Which marks lie `near` letters, which are too `tiny` for dots of this page, and what they reach in pixels.
+
+    They reach `across` and `down`, and sideways from one small mark to the next `onwards`.
+    """
+
+    near: Mask
+    tiny: Mask
+    across: Numbers
+    down: Numbers
+    onwards: Numbers
+
+
+def _at_letters(
+    marks: _Marks, alive: Mask, safe: Map, sums: Sums, strokes: Numbers, page: PageImage, step: int
+) -> _Held:
+    """What the letters hold; `alive` are marks that live whatever is near."""
+    across, down, tiny = _reaches(marks, strokes, math.inf, page)
+    near = _near_safe(marks, sums, across, down, step)
+    usual_px = _usual_dot_px(marks, near & ~alive)
+    across, down, tiny = _reaches(marks, strokes, usual_px, page)
+    unlike_px = np.abs(_diameter(marks) + GRAIN_PX / 2 - usual_px)
+    usual = unlike_px <= USUAL_TOLERANCE * usual_px + GRAIN_PX
+    feet = _sums(_feet(safe, page.px(1.0) / step))
+    elsewhere = _elsewhere(marks, feet, sums, down, page, step)
+    elsewhere &= ~(usual & ~tiny & _ink_within(marks, sums, TAIL_ASIDE_MM, (TAIL_MM, 0.0), page, step))
+    elsewhere &= ~(usual & _over_dots(marks, near & ~elsewhere, safe, page, step))
+    across = np.where(elsewhere, np.minimum(across, page.px(ELSEWHERE_REACH_MM)), across)
+    close = np.where(elsewhere, np.minimum(down, page.px(ELSEWHERE_REACH_MM)), down)
+    unlike = tiny & (unlike_px > LIKE_TOLERANCE * usual_px + GRAIN_PX / 2)
+    close = np.where(unlike, np.minimum(close, page.px(UNLIKE_REACH_MM)), close)
+    near = _near_safe(marks, sums, across, close, step)
+    near |= _stops(marks, feet, strokes, page, step) | _twins(marks, sums, page, step)
+    onwards = REACH_ON * across
+    doubtful = tiny & ~near & ~alive
+    may_be, is_sure = _splintered(marks, strokes, doubtful, safe, page, step)
+    if may_be:
+        near |= _in_letters(marks, sums, page, step)
+    if is_sure:
+        wide = np.full(len(marks), page.px(THIN_WIDE_MM))
+        onwards, down = (np.where(tiny, wide, reach) for reach in (onwards, down))
+        near |= doubtful & _near_safe(marks, sums, wide, wide, step)
+    return _Held(near=near, tiny=tiny, across=across, down=down, onwards=onwards)
 
 
 def _diameter(marks: _Marks) -> Numbers:
@@ -385,7 +431,7 @@ def _reaches(marks: _Marks, stroke_px: Numbers, usual_dot_px: float, page: PageI
     diameter = _diameter(marks)
     # where the dots are larger than any dirt, what stands at the letters is dirt, and says nothing of them
     dot_px = np.maximum(usual_dot_px, LEAST_DOT_STROKES * stroke_px)
-    lone_pixel = (marks.area <= 1) & (page.px(PIXEL_MM) < 1) & (_known(stroke_px) >= PIXEL_STROKES_PX)
+    lone_pixel = _is_lone_pixel(marks, page) & (_known(stroke_px) >= PIXEL_STROKES_PX)
     stroke_px = np.minimum(stroke_px, dot_px / USUAL_DOT_STROKES)
     no_stop = diameter + GRAIN_PX / 2 < np.minimum(page.px(STOP_MM), LEAST_STOP * dot_px)
     least_px = page.px(LEAST_REACH_MM)
@@ -401,8 +447,14 @@ def _reaches(marks: _Marks, stroke_px: Numbers, usual_dot_px: float, page: PageI
     )
     slender = _is_slender(marks)
     across, down = (np.where(slender, np.maximum(reach, page.px(HAIRLINE_GAP_MM)), reach) for reach in (across, down))
+    across, down = (np.maximum(reach, LEAST_REACH_PX) for reach in (across, down))
     is_thin = diameter + GRAIN_PX / 2 < THIN_REACH_MM[0][0] * stroke_px
     return across, down, np.asarray(is_thin | no_stop | lone_pixel)
+
+
+def _is_lone_pixel(marks: _Marks, page: PageImage) -> Mask:
+    """Which marks are one pixel, where pixels are as large as dots."""
+    return np.asarray((marks.area <= 1) & (page.px(PIXEL_MM) < 1))
 
 
 def _strokes(ink: Mask, marks: _Marks, page: PageImage) -> Numbers:
@@ -464,47 +516,71 @@ def _near_safe(marks: _Marks, sums: Sums, across: Numbers, down: Numbers, step: 
     return near
 
 
-def _elsewhere(
-    marks: _Marks, safe: npt.NDArray[np.uint8], sums: Sums, down: Numbers, page: PageImage, step: int
-) -> Mask:
+def _elsewhere(marks: _Marks, feet: Sums, sums: Sums, down: Numbers, page: PageImage, step: int) -> Mask:
     """Which marks stand beside a line of print, and neither on its feet nor over or close under a letter."""
-    nothing = np.zeros(len(marks))
-    aside, under = (np.full(len(marks), page.px(mm)) for mm in (OVER_ASIDE_MM, UNDER_MM))
-    placed = _ink_around(marks, sums, aside, nothing, step, below=down)
-    placed |= _ink_around(marks, sums, nothing, under, step, below=nothing)
+    aside = np.full(len(marks), page.px(OVER_ASIDE_MM))
+    placed = _ink_around(marks, sums, aside, np.zeros(len(marks)), step, below=down)
+    placed |= _ink_within(marks, sums, 0.0, (UNDER_MM, 0.0), page, step)
     asked = np.flatnonzero(~placed)
     elsewhere = np.zeros(len(marks), np.bool_)
     if not asked.size:
         return elsewhere
     mm = page.px(1.0) / step
-    foot_sums = _sums(_feet(safe, mm))
+    high, wide = feet.shape[0] - 1, feet.shape[1] - 1
     left = np.maximum(0, marks.left[asked] / step - FOOT_ASIDE_MM * mm).astype(np.intp)
-    right = np.minimum(safe.shape[1], marks.right[asked] / step + FOOT_ASIDE_MM * mm).astype(np.intp)
+    right = np.minimum(wide, marks.right[asked] / step + FOOT_ASIDE_MM * mm).astype(np.intp)
     off = FOOT_OFF_MM * mm + GRAIN_PX / 2
 
-    def feet(steps: int) -> Sums:
+    def on_level(steps: int) -> Sums:
         level = marks.bottom[asked] / step + steps * off
-        top, end = (
-            np.clip(edge, 0, safe.shape[0]).astype(np.intp) for edge in (np.floor(level - off), np.ceil(level + off))
-        )
-        return _in_boxes(foot_sums, left, top, right, end)
+        top, end = (np.clip(edge, 0, high).astype(np.intp) for edge in (np.floor(level - off), np.ceil(level + off)))
+        return _in_boxes(feet, left, top, right, end)
 
     levels = round(FOOT_LEVELS_MM * mm / off)
-    most = np.max([feet(steps) for steps in range(-levels, levels + 1)], axis=0)
-    elsewhere[asked] = (most >= FOOT_LEAST_MM * mm) & (feet(0) < FOOT_SHARE * most)
+    most = np.max([on_level(steps) for steps in range(-levels, levels + 1)], axis=0)
+    elsewhere[asked] = (most >= FOOT_LEAST_MM * mm) & (on_level(0) < FOOT_SHARE * most)
     return elsewhere
 
 
-def _over_dots(marks: _Marks, dots: Mask, safe: npt.NDArray[np.uint8], page: PageImage, step: int) -> Mask:
+def _stops(marks: _Marks, feet: Sums, strokes: Numbers, page: PageImage, step: int) -> Mask:
+    """Which marks end level with the foot of a letter just before them.
+
+    A single pixel may also stand after or before one at a distance where strokes are as fine, and is no stop elsewhere.
+    """
+    mm = page.px(1.0) / step
+    high, wide = feet.shape[0] - 1, feet.shape[1] - 1
+    level = marks.bottom / step
+    top = np.clip(np.floor(level - STOP_OFF_PX), 0, high).astype(np.intp)
+    end = np.clip(np.ceil(level + STOP_OFF_PX), 0, high).astype(np.intp)
+    is_pixel = _is_lone_pixel(marks, page)
+    before = np.where(is_pixel, PIXEL_STOP_MM, STOP_AFTER_MM) * mm
+    left = np.clip(marks.left / step - before, 0, wide).astype(np.intp)
+    right = np.where(is_pixel, marks.right / step + PIXEL_STOP_MM * mm, marks.left / step)
+    level_with = _in_boxes(feet, left, top, np.clip(right, 0, wide).astype(np.intp), end) > 0
+    return np.asarray(level_with & ~(is_pixel & (_known(strokes) >= PIXEL_STROKES_PX)))
+
+
+def _twins(marks: _Marks, sums: Sums, page: PageImage, step: int) -> Mask:
+    """Which marks stand over a letter with another one of their size beside them: the dots of an umlaut."""
+    over = np.flatnonzero(_ink_within(marks, sums, TWIN_ASIDE_MM, (0.0, TWIN_OVER_MM), page, step))
+    diameter = _diameter(marks)
+    twins = np.zeros(len(marks), np.bool_)
+    for block, near, gap_x, _ in _pairs(marks, over, over, GRAIN_PX):
+        one, other = diameter[block][:, None], diameter[near]
+        pair = np.abs(one - other) <= TWIN_TOLERANCE * np.maximum(one, other) + TWIN_GRAIN_PX
+        pair &= np.abs(marks.down[block][:, None] - marks.down[near]) <= page.px(TWIN_OFF_MM) + TWIN_OFF_PX
+        pair &= (gap_x >= page.px(TWIN_GAP_MM[0])) & (gap_x <= page.px(TWIN_GAP_MM[1]))
+        twins[block] |= pair.any(axis=1)
+    return twins
+
+
+def _over_dots(marks: _Marks, dots: Mask, safe: Map, page: PageImage, step: int) -> Mask:
     """Which marks may be the upper dots of colons, for there is a dot or a comma below them."""
-    lower = safe.copy()
-    drawn = dots[marks.owner]
-    lower[marks.rows[drawn], marks.cols[drawn]] = 1
-    aside, below = np.full(len(marks), page.px(COLON_ASIDE_MM)), np.full(len(marks), page.px(COLON_MM))
-    return _ink_around(marks, _sums(lower), aside, np.zeros(len(marks)), step, below=below)
+    sums = _sums(_with_marks(safe, marks, dots))
+    return _ink_within(marks, sums, COLON_ASIDE_MM, (0.0, COLON_MM), page, step)
 
 
-def _feet(safe: npt.NDArray[np.uint8], mm: float) -> npt.NDArray[np.uint8]:
+def _feet(safe: Map, mm: float) -> Map:
     """The lowest pixels of letters, on a grid with `mm` pixels to a millimetre."""
     first, last = (max(1, round(reach * mm)) for reach in FOOT_LETTER_MM)
     above, below = np.zeros_like(safe), np.zeros_like(safe)
@@ -516,14 +592,17 @@ def _feet(safe: npt.NDArray[np.uint8], mm: float) -> npt.NDArray[np.uint8]:
 
 
 def _splintered(
-    marks: _Marks, strokes: Numbers, doubtful: Mask, safe: npt.NDArray[np.uint8], page: PageImage, step: int
-) -> bool:
-    """Whether more thin marks lie around letters than dirt far from them makes likely: their hairlines fell apart."""
+    marks: _Marks, strokes: Numbers, doubtful: Mask, safe: Map, page: PageImage, step: int
+) -> tuple[bool, bool]:
+    """Whether more thin marks lie around letters than dirt far from them makes likely: their hairlines fell apart.
+
+    The first says that they may have, since chance alone seldom brings so many there; the second that they have.
+    """
     thin = (_diameter(marks) + GRAIN_PX / 2 < SPLINTER_STROKES * _known(strokes)) & (
         _longer_side(marks) < page.px(DASH_MM)
     )
     if min(safe.shape) < SPLINTER_SAMPLE or not (thin | doubtful).any():
-        return False
+        return False, False
     away_px = np.asarray(cv2.distanceTransform(1 - safe, cv2.DIST_C, 3), dtype=np.float32)
     rows = np.minimum(marks.down / step, safe.shape[0] - 1).astype(np.intp)
     cols = np.minimum(marks.across / step, safe.shape[1] - 1).astype(np.intp)
@@ -535,11 +614,30 @@ def _splintered(
         return int(np.count_nonzero((some > inner_px) & (some <= outer_px)))
 
     far = max(1, within(of_sheet, LONE_MM, math.inf))
+    may_be = False
     for some, band in [*((thin, band) for band in SPLINTER_BANDS_MM), (doubtful, (0.0, THIN_WIDE_MM))]:
         likely = within(of_marks[some], LONE_MM, math.inf) / far * within(of_sheet, *band)
-        if within(of_marks[some], *band) > SPLINTER_RATIO * likely + SPLINTER_MORE:
-            return True
-    return False
+        there = within(of_marks[some], *band)
+        if there > SPLINTER_RATIO * likely + SPLINTER_MORE:
+            return True, True
+        may_be |= there > likely + math.sqrt(likely)
+    return may_be, False
+
+
+def _in_letters(marks: _Marks, sums: Sums, page: PageImage, step: int) -> Mask:
+    """Which marks have ink on two of their four sides, as the bits of a letter's hairlines have."""
+    high, wide = sums.shape[0] - 1, sums.shape[1] - 1
+    left, top = (np.floor(edge / step).astype(np.intp) for edge in (marks.left, marks.top))
+    right = np.minimum(wide, np.ceil(marks.right / step)).astype(np.intp)
+    bottom = np.minimum(high, np.ceil(marks.bottom / step)).astype(np.intp)
+    reach = round(page.px(IN_LETTER_MM) / step)
+    sides = (
+        (np.maximum(0, left - reach), top, left, bottom),
+        (right, top, np.minimum(wide, right + reach), bottom),
+        (left, np.maximum(0, top - reach), right, top),
+        (left, bottom, right, np.minimum(high, bottom + reach)),
+    )
+    return np.asarray(np.sum([_in_boxes(sums, *side) > 0 for side in sides], axis=0) >= IN_LETTER_SIDES)
 
 
 def _is_uneven(marks: _Marks, sums: Sums, alive: Mask, page: PageImage, step: int) -> bool:
@@ -584,7 +682,23 @@ def _ink_around(
     return _in_boxes(sums, left, top, right, bottom) > 0
 
 
-def _sums(ones: npt.NDArray[np.uint8]) -> Sums:
+def _ink_within(
+    marks: _Marks, sums: Sums, aside_mm: float, over_under_mm: tuple[float, float], page: PageImage, step: int
+) -> Mask:
+    """Which marks have ink in the box that reaches so many millimetres to both sides, up, and down."""
+    aside, above, below = (np.full(len(marks), page.px(mm)) for mm in (aside_mm, *over_under_mm))
+    return _ink_around(marks, sums, aside, above, step, below=below)
+
+
+def _with_marks(safe: Map, marks: _Marks, some: Mask) -> Map:
+    """A copy of a map with these marks drawn into it."""
+    drawn = safe.copy()
+    chosen = some[marks.owner]
+    drawn[marks.rows[chosen], marks.cols[chosen]] = 1
+    return drawn
+
+
+def _sums(ones: Map) -> Sums:
     return np.asarray(cv2.integral(ones), dtype=np.int32)
 
 
