@@ -201,15 +201,16 @@ class _Marks:
 def despeckle(page: PageImage, settings: Settings) -> PageImage:
     """Remove small marks that lie out of reach of any writing; size and dpi stay.
 
-    A small mark lives if something larger is near, the nearer the smaller it is, up and down less far than sideways,
-    and so on from mark to mark (stops, dots, accents, quotes); among writing it must be about as thick as the strokes,
-    and beside a line of print stand on its feet, over a letter or close under one. Thinner ones live as stops on the
-    foot of a letter, as the two dots of an umlaut, and in letters where many lie there. It lives if it is a dash, a
-    piece of a broken letter, one of an even row (leaders, dotted rules), level or plumb with a dot of its size in a table,
-    touched by the frame of the image, one of a cluster (pale writing that fell apart) or of very many (a picture in
-    dots), if most are of its size (a diagram), or if hardly another one would go, or far more from among writing than
-    from elsewhere: dust comes in numbers and falls evenly. Works on bitonal pages only, because dirt is told from ink
-    by shape alone. If nothing is removed the page comes back as it is, with its scanner's stream.
+    A small mark lives if something larger is near, the nearer the smaller it is, up and down less far than
+    sideways, and so on from mark to mark (stops, dots, accents, quotes); among writing it must be about as thick as
+    the strokes, and beside a line of print stand on its feet, over a letter or close under one. Thinner ones live
+    as stops on the foot of a letter, as the two dots of an umlaut, and in letters where many lie there. It lives if
+    it is a dash, a piece of a broken letter, one of an even row (leaders, dotted rules), level or plumb with a dot
+    of its size in a table, touched by the frame of the image, one of a cluster (pale writing that fell apart) or of
+    very many (a picture in dots), if most are of its size (a diagram), or if hardly another one would go, or far
+    more from among writing than from elsewhere: dust comes in numbers and falls evenly. Works on bitonal pages
+    only, because dirt is told from ink by shape alone. If nothing is removed the page comes back as it is, with its
+    scanner's stream.
 
     Readings: `removed` (marks), `removed_ink_fraction`, `cautious` (whether a limit kept larger marks),
     `declined` (why nothing was tried or done, else None).
