@@ -503,3 +503,18 @@ def test_letters_that_fell_apart_are_no_dirt_for_dirt_falls_everywhere() -> None
     readings = despeckle(page_of(apart), Settings()).readings
     assert readings["despeckle.removed"] == 0
     assert readings["despeckle.declined"] == "most of what would go lies among the writing"
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.012])
+def test_what_is_left_of_print_that_vanished_is_known_by_its_lines(slope: float) -> None:
+    rng = np.random.default_rng(5)
+    cols = rng.integers(60, 1100, 200)
+    rows = np.rint(100 + rng.integers(0, 30, 200) * 40 + slope * cols).astype(int)
+    dust = np.zeros((1500, 1200), np.bool_)
+    dust[rng.integers(0, 1500, 300), rng.integers(0, 1200, 300)] = True
+    dust[1400:1420, 100:300] = True  # one large thing is left
+    vanished = dust.copy()
+    vanished[rows, cols] = True
+    readings = despeckle(page_of(vanished, dpi=150), Settings()).readings
+    assert readings["despeckle.declined"] == "what would go stands in lines, as letters do"
+    assert despeckle(page_of(dust, dpi=150), Settings()).readings["despeckle.declined"] is None
