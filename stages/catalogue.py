@@ -59,7 +59,7 @@ PAGE_STAGES: dict[str, Stage] = {
         Stage("quality", 4, quality.quality, quality.Settings),
         Stage("background", 1, background.background, background.Settings),
         Stage("binarize", 4, binarize.binarize, binarize.Settings),
-        Stage("despeckle", 8, despeckle.despeckle, despeckle.Settings),
+        Stage("despeckle", 9, despeckle.despeckle, despeckle.Settings),
         Stage("dropout", 1, dropout.dropout, dropout.Settings, acts_on="scan"),
         Stage("rules", 1, rules.rules, rules.Settings, acts_on="copy"),
         Stage("ocr", 2, ocr.ocr, ocr.Settings),

@@ -486,7 +486,7 @@ def test_beside_a_line_a_dot_lives_on_its_feet_and_goes_from_elsewhere() -> None
         if number % 4:
             on_feet[foot - 4 : foot, right : right + 4] = True
         else:
-            elsewhere[foot - 14 : foot - 9, right + number : right + number + 5] = True
+            elsewhere[foot - 11 : foot - 6, right + number : right + number + 5] = True
     dusty = on_feet | elsewhere
     dusty[rng.integers(90, 1400, 100), rng.integers(750, 1190, 100)] = True
     left = ~despeckle(page_of(dusty), Settings(cautious_ink_fraction=0.05)).pixels.astype(bool)
@@ -494,7 +494,7 @@ def test_beside_a_line_a_dot_lives_on_its_feet_and_goes_from_elsewhere() -> None
     assert np.count_nonzero(left & elsewhere) <= 0.2 * np.count_nonzero(elsewhere)  # some stand in line
 
 
-def test_letters_that_fell_apart_are_no_dirt_for_dirt_falls_everywhere() -> None:
+def test_letters_that_fell_apart_are_no_dirt() -> None:
     ink = ink_of_text(point=12, rows=1800)
     rng = np.random.default_rng(3)
     is_left = np.arange(ink.shape[1]) // 60 % 3 == 0
@@ -502,7 +502,44 @@ def test_letters_that_fell_apart_are_no_dirt_for_dirt_falls_everywhere() -> None
     assert np.count_nonzero(apart[:, ~is_left]) > 100
     readings = despeckle(page_of(apart), Settings()).readings
     assert readings["despeckle.removed"] == 0
-    assert readings["despeckle.declined"] == "most of what would go lies among the writing"
+    assert readings["despeckle.declined"] == "what would go stands in lines, as letters do"
+
+
+def test_a_prime_hangs_from_the_heads_of_capitals() -> None:
+    ink = ink_of_text(text="HID.I HI.D IHI.D D.II", cols=1200, rows=1500)
+    rng = np.random.default_rng(4)
+    primes = np.zeros_like(ink)
+    for line in lines_of(ink)[::2]:
+        head, col = int(line.min()), int(np.flatnonzero(ink[line].any(axis=0)).max()) + int(rng.integers(8, 36))
+        primes[head : head + 5, col : col + 5] = True
+    assert what_lives(ink, primes) == [1.0]
+
+
+def test_dirt_beside_thick_letters_is_not_taken_for_splinters() -> None:
+    text = ink_of_text(point=14, text="MOON over a sea", cols=1200, rows=1200, dpi=400)
+    ink = np.zeros((3000, 2400), np.bool_)
+    ink[200:1400, 200:1400] = cv2.dilate(text.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    away_px = cv2.distanceTransform((~ink).astype(np.uint8), cv2.DIST_L2, 5)
+    rng = np.random.default_rng(6)
+    specks = np.zeros_like(ink)
+    specks[2 * rng.integers(0, 1500, 1500), 2 * rng.integers(0, 1200, 1500)] = True
+    specks &= away_px > 4
+    touching = rng.permutation(np.argwhere((away_px >= 2.5) & (away_px <= 3.5)))[:40]
+    specks[tuple(touching.T)] = True
+    left = ~despeckle(page_of(ink | specks, dpi=400), Settings(cautious_ink_fraction=0.05)).pixels.astype(bool)
+    beside = specks & (away_px > 12) & (away_px < 25)
+    assert np.count_nonzero(beside) > 30
+    assert not (left & beside).any()
+
+
+def test_nothing_goes_where_most_of_what_is_written_is_as_small_as_dirt() -> None:
+    ink = ink_of_text(cols=1200, rows=1500)
+    rng = np.random.default_rng(7)
+    vanished = ink & (rng.random(ink.shape) < 0.12)
+    vanished[rng.integers(0, 1500, 60), rng.integers(0, 1200, 60)] = True
+    vanished[1400:1420, 100:300] = True  # one large thing is left
+    readings = despeckle(page_of(vanished), Settings()).readings
+    assert readings["despeckle.declined"] == "most of the marks that stay are as small as dirt"
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.012])
